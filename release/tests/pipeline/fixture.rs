@@ -1,0 +1,158 @@
+//! A small source tree, programs that pretend, and a signed release made of them.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use cairn_release::digest::digest_file;
+use cairn_release::keys::{self, SigningKey};
+use cairn_release::plan::{Inputs, Plan};
+use cairn_release::{checksum, package, sign};
+use tempfile::TempDir;
+
+/// Time of all artifacts in these tests.
+pub(crate) const EPOCH: u64 = 1_700_000_000;
+
+/// Version that plan and pretending programs have.
+pub(crate) const VERSION: &str = "1.2.3";
+
+/// The server serves by the existence of a file beside it; it stops on SIGTERM.
+const SERVER: &str = r#"trap 'rm -f "$here/serving"; exit 0' TERM
+touch "$here/serving"
+while :; do sleep 0.02; done"#;
+
+/// The client keeps keys in files beside it.
+const CLIENT: &str = r#"[ "$1" = --endpoints ] && shift 2
+[ -e "$here/serving" ] || { echo "connection refused" >&2; exit 1; }
+case $1 in
+    endpoint) echo healthy ;;
+    put) printf '%s\n' "$3" > "$here/value"; echo OK ;;
+    get) cat "$here/value" ;;
+esac"#;
+
+/// The plan of these tests, with the version and release number given.
+pub(crate) fn plan_of(version: &str, sequence: u64) -> Plan {
+    Plan::new(&Inputs {
+        cargo_toml: format!("[workspace]\n[workspace.package]\nversion = \"{version}\"\n"),
+        release_toml: format!("sequence = {sequence}\n"),
+        commit: Some("0123456789abcdef0123456789abcdef01234567".to_owned()),
+        source_date_epoch: EPOCH,
+    })
+    .expect("the inputs are valid")
+}
+
+/// The usual plan.
+pub(crate) fn plan() -> Plan {
+    plan_of(VERSION, 7)
+}
+
+/// Root of the real source tree: the archive takes README, licence and sample configuration from there.
+pub(crate) fn source_tree() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package is in the workspace").to_owned()
+}
+
+/// Makes the programs of the plan as scripts that report `version`.
+pub(crate) fn make_programs(bin_dir: &Path, version: &str) {
+    fs::create_dir_all(bin_dir).unwrap();
+    for (name, body) in [("cairnd", SERVER), ("cairnctl", CLIENT), ("cairnutl", ""), ("cairn-bench", "")] {
+        make_program(bin_dir, name, version, body);
+    }
+}
+
+/// Makes one program; `body` is what it does besides `--version` and `generate-docs`.
+pub(crate) fn make_program(bin_dir: &Path, name: &str, version: &str, body: &str) {
+    let script = format!(
+        r#"#!/bin/sh
+here=$(dirname "$0")
+case $1 in
+--version) echo "{name} version {version}, API 3.6.5"; exit 0 ;;
+generate-docs)
+    mkdir -p "$3/man" "$3/completions/bash" "$3/completions/fish" "$3/completions/zsh"
+    echo ".TH {name}" > "$3/man/{name}.1"
+    echo "bash" > "$3/completions/bash/{name}.bash"
+    echo "fish" > "$3/completions/fish/{name}.fish"
+    echo "zsh" > "$3/completions/zsh/_{name}"
+    exit 0 ;;
+esac
+{body}
+"#
+    );
+    let path = bin_dir.join(name);
+    fs::write(&path, script).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// A signed release in a temporary folder.
+pub(crate) struct Release {
+    pub(crate) scratch: TempDir,
+    pub(crate) plan: Plan,
+    pub(crate) dir: PathBuf,
+    pub(crate) public_key: PathBuf,
+    pub(crate) key: SigningKey,
+}
+
+impl Release {
+    /// Plan, package, checksum, sign.
+    pub(crate) fn signed() -> Self {
+        let release = Self::unsigned(plan());
+        sign::sign(&release.plan, &release.dir, &release.key).unwrap();
+        release
+    }
+
+    /// Plan, package, checksum.
+    pub(crate) fn unsigned(plan: Plan) -> Self {
+        let scratch = tempfile::tempdir().unwrap();
+        let dir = scratch.path().join(plan.folder_name());
+        let bin_dir = scratch.path().join("bin");
+        make_programs(&bin_dir, &plan.version);
+        package::package(&plan, &source_tree(), |_| bin_dir.clone(), &dir).unwrap();
+        checksum::checksum(&plan, &dir).unwrap();
+        let (public_key, key) = new_key(scratch.path(), "first");
+        Self { scratch, plan, dir, public_key, key }
+    }
+
+    /// Path of a file of the release folder.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Name of the archive.
+    pub(crate) fn archive(&self) -> String {
+        self.plan.artifacts[0].name.clone()
+    }
+
+    /// The trusted comment that fits a file as it is now.
+    pub(crate) fn comment_of(&self, name: &str) -> String {
+        let sha256 = digest_file(&self.file(name)).unwrap().sha256;
+        let Plan { version, sequence, .. } = &self.plan;
+        format!("product=cairn version={version} file={name} sha256={sha256} sequence={sequence}")
+    }
+
+    /// Replaces a file by other content with a signature that fits it: what only the holder of the key can do.
+    pub(crate) fn replace_signed(&self, name: &str, content: &str) {
+        fs::write(self.file(name), content).unwrap();
+        sign_raw(&self.scratch.path().join("first.key"), &self.file(name), &self.comment_of(name));
+    }
+}
+
+/// Makes a key pair and returns the public key's file and the key.
+pub(crate) fn new_key(folder: &Path, name: &str) -> (PathBuf, SigningKey) {
+    let (secret, public) = (folder.join(format!("{name}.key")), folder.join(format!("{name}.pub")));
+    keys::generate(&secret, &public, None).unwrap();
+    let key = SigningKey::read(&secret, None).unwrap();
+    (public, key)
+}
+
+/// Signs with the stock program, which writes any comment that we want.
+pub(crate) fn sign_raw(secret: &Path, file: &Path, comment: &str) {
+    let output = minisign().arg("-S").arg("-s").arg(secret).arg("-m").arg(file).args(["-t", comment]).output();
+    let output = output.expect("minisign must be installed: Debian package `minisign`");
+    assert!(output.status.success(), "minisign: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The stock minisign program.
+pub(crate) fn minisign() -> Command {
+    let program = cairn_release::process::find_program("minisign");
+    Command::new(program.expect("minisign must be installed: Debian package `minisign`"))
+}

@@ -1,0 +1,162 @@
+//! What is wrong with a request by itself, before anything is proposed; order and texts are etcd's.
+
+use cairn_api::ApiError;
+use cairn_api::etcdserverpb::range_request::{SortOrder, SortTarget};
+use cairn_api::etcdserverpb::request_op::Request;
+use cairn_api::etcdserverpb::{DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest};
+use std::collections::BTreeSet;
+
+/// Checks a Range request.
+///
+/// # Errors
+/// `key is not provided`, `invalid sort option`.
+pub fn range(request: &RangeRequest) -> Result<(), ApiError> {
+    if request.key.is_empty() {
+        return Err(ApiError::EmptyKey);
+    }
+    if SortOrder::try_from(request.sort_order).is_err() || SortTarget::try_from(request.sort_target).is_err() {
+        return Err(ApiError::InvalidSortOption);
+    }
+    Ok(())
+}
+
+/// Checks a Put request.
+///
+/// # Errors
+/// `key is not provided`, `value is provided`, `lease is provided`.
+pub fn put(request: &PutRequest) -> Result<(), ApiError> {
+    if request.key.is_empty() {
+        return Err(ApiError::EmptyKey);
+    }
+    if request.ignore_value && !request.value.is_empty() {
+        return Err(ApiError::ValueProvided);
+    }
+    if request.ignore_lease && request.lease != 0 {
+        return Err(ApiError::LeaseProvided);
+    }
+    Ok(())
+}
+
+/// Checks a DeleteRange request.
+///
+/// # Errors
+/// `key is not provided`.
+pub fn delete_range(request: &DeleteRangeRequest) -> Result<(), ApiError> {
+    if request.key.is_empty() { Err(ApiError::EmptyKey) } else { Ok(()) }
+}
+
+/// Checks a transaction: sizes and single operations first, then keys that are written twice.
+///
+/// # Errors
+/// `too many operations in txn request`, those of the operations, `duplicate key given in txn request`.
+pub fn txn(request: &TxnRequest, max_ops: usize) -> Result<(), ApiError> {
+    check_ops(request, max_ops)?;
+    Writes::of(&request.success)?;
+    Writes::of(&request.failure)?;
+    Ok(())
+}
+
+/// Whether a transaction only reads, so that it needs no agreement: every operation at the top is a Range (etcd: a
+/// nested transaction counts as a write, whatever is in it).
+#[must_use]
+pub fn is_read_only(request: &TxnRequest) -> bool {
+    ranges(request).all(|range| range.is_some())
+}
+
+/// Whether a transaction that only reads may be answered from this member alone: all its ranges say so.
+#[must_use]
+pub fn is_serializable(request: &TxnRequest) -> bool {
+    ranges(request).all(|range| range.is_some_and(|range| range.serializable))
+}
+
+fn ranges(request: &TxnRequest) -> impl Iterator<Item = Option<&RangeRequest>> {
+    request.success.iter().chain(&request.failure).map(|op| match &op.request {
+        Some(Request::RequestRange(range)) => Some(range),
+        _ => None,
+    })
+}
+
+fn check_ops(request: &TxnRequest, max_ops: usize) -> Result<(), ApiError> {
+    let longest = request.compare.len().max(request.success.len()).max(request.failure.len());
+    let Some(rest) = max_ops.checked_sub(longest) else { return Err(ApiError::TooManyOps) };
+    if request.compare.iter().any(|compare| compare.key.is_empty()) {
+        return Err(ApiError::EmptyKey);
+    }
+    for op in request.success.iter().chain(&request.failure) {
+        match &op.request {
+            Some(Request::RequestRange(request)) => range(request)?,
+            Some(Request::RequestPut(request)) => put(request)?,
+            Some(Request::RequestDeleteRange(request)) => delete_range(request)?,
+            Some(Request::RequestTxn(nested)) => check_ops(nested, rest)?,
+            None => return Err(ApiError::KeyNotFound),
+        }
+    }
+    Ok(())
+}
+
+/// What a list of operations writes, itself and in nested transactions.
+#[derive(Default)]
+struct Writes<'a> {
+    puts: BTreeSet<&'a [u8]>,
+    deletes: Vec<Interval<'a>>,
+}
+
+/// An interval as etcd's check sees it: an empty `end` is open, and an `end` of one zero byte is taken literally, so
+/// that it collides with nothing (a quirk that clients may rely on).
+struct Interval<'a> {
+    start: &'a [u8],
+    end: Option<&'a [u8]>,
+    single: bool,
+}
+
+impl Interval<'_> {
+    fn contains(&self, key: &[u8]) -> bool {
+        if self.single { key == self.start } else { self.start <= key && self.end.is_none_or(|end| key < end) }
+    }
+}
+
+impl<'a> Writes<'a> {
+    fn of(ops: &'a [RequestOp]) -> Result<Self, ApiError> {
+        let mut writes = Self::default();
+        for op in ops {
+            if let Some(Request::RequestDeleteRange(delete)) = &op.request {
+                let single = delete.range_end.is_empty();
+                writes.deletes.push(Interval { start: &delete.key, end: Some(&delete.range_end), single });
+            }
+        }
+        for op in ops {
+            if let Some(Request::RequestTxn(nested)) = &op.request {
+                writes.add_nested(Self::of(&nested.success)?, Self::of(&nested.failure)?)?;
+            }
+        }
+        for op in ops {
+            if let Some(Request::RequestPut(put)) = &op.request {
+                writes.add_put(&put.key)?;
+            }
+        }
+        Ok(writes)
+    }
+
+    /// Only one of the two branches runs, so the same key may be put in both.
+    fn add_nested(&mut self, then: Self, otherwise: Self) -> Result<(), ApiError> {
+        for key in &then.puts {
+            self.add_put(key)?;
+        }
+        for key in otherwise.puts {
+            if then.puts.contains(key) {
+                continue;
+            }
+            self.add_put(key)?;
+        }
+        self.deletes.extend(then.deletes);
+        self.deletes.extend(otherwise.deletes);
+        Ok(())
+    }
+
+    fn add_put(&mut self, key: &'a [u8]) -> Result<(), ApiError> {
+        if self.deletes.iter().any(|interval| interval.contains(key)) || !self.puts.insert(key) {
+            return Err(ApiError::DuplicateKey);
+        }
+        Ok(())
+    }
+}

@@ -27,6 +27,9 @@ pub const MAX_LOG_WRITE_BYTES: usize = 8 << 20;
 /// Size in bytes of one segment of the log on disk.
 pub const LOG_SEGMENT_BYTES: u64 = 64 << 20;
 
+/// Most segment files of the log that are kept for later use; those released beyond are deleted.
+pub const MAX_SPARE_LOG_SEGMENTS: usize = 4;
+
 /// Most bytes of log entries that consensus keeps in memory; older ones are read from the log on disk.
 pub const MAX_CACHED_LOG_BYTES: usize = 32 << 20;
 
@@ -41,6 +44,9 @@ pub const MAX_WATCH_RING_BYTES: usize = 32 << 20;
 
 /// Most bytes queued for one watch stream; at the limit its watchers leave the ring and read the store when there is room.
 pub const MAX_WATCH_QUEUE_BYTES: usize = 4 << 20;
+
+/// Most requests of one watch stream that were read and not yet served; at the limit the stream is not read.
+pub const MAX_WATCH_REQUESTS_AHEAD: usize = 64;
 
 /// Bytes of events at which a watch response is sent and the next revision begins another; one revision is never parted.
 pub const WATCH_MESSAGE_BYTES: usize = 1 << 20;

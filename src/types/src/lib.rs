@@ -6,6 +6,7 @@
 
 mod ids;
 mod key_range;
+pub mod layout;
 pub mod limits;
 mod log;
 mod revision;

@@ -36,6 +36,9 @@ pub const MAX_CACHED_LOG_BYTES: usize = 32 << 20;
 /// Most bytes of log that a restart replays: the store is flushed when this much was applied since the last flush.
 pub const MAX_REPLAY_BYTES: u64 = 64 << 20;
 
+/// Entries of the log that are kept below what the store has on disk, for members that are behind (etcd's number).
+pub const KEPT_LOG_ENTRIES: u64 = 5_000;
+
 /// Most leases that one log entry revokes on expiry; the rest wait for the next entry.
 pub const MAX_REVOKES_PER_ENTRY: usize = 1_000;
 

@@ -60,6 +60,18 @@ pub const MAX_WATCH_CATCH_UP_BYTES: usize = 1 << 20;
 /// Size in bytes of one chunk of a snapshot stream (etcd's).
 pub const SNAPSHOT_CHUNK_BYTES: usize = 32 << 10;
 
+/// Most snapshots that are streamed at once; at the limit the next gets `too many requests`.
+pub const MAX_CONCURRENT_SNAPSHOTS: usize = 4;
+
+/// Most reads of more than one key at once; at the limit the next waits.
+pub const MAX_CONCURRENT_SCANS: usize = 32;
+
+/// How long such a read waits, in milliseconds, before it gets `too many requests`.
+pub const MAX_SCAN_WAIT_MS: u64 = 5_000;
+
+/// Size in bytes at which a chunk of a RangeStream is sent.
+pub const RANGE_STREAM_CHUNK_BYTES: usize = 256 << 10;
+
 /// Free bytes of the disk below which writes get `database space exceeded` where no quota is configured.
 pub const DISK_RESERVE_BYTES: u64 = 256 << 20;
 

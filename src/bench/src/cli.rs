@@ -1,7 +1,5 @@
 //! Flags.
 
-use std::path::{Path, PathBuf};
-
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 #[derive(Parser)]
@@ -21,13 +19,6 @@ pub(crate) enum Command {
     Put(Options),
     /// Reads single keys at random within --key-space.
     Range(Options),
-    /// Writes the man page and the completions into a folder.
-    #[command(hide = true)]
-    GenerateDocs {
-        /// The folder, made where missing.
-        #[arg(long)]
-        out: PathBuf,
-    },
 }
 
 #[derive(Args)]
@@ -62,17 +53,5 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn command() -> clap::Command {
-    Cli::command()
-}
-
-pub(crate) fn generate_docs(out: &Path) -> anyhow::Result<()> {
-    let man = out.join("man");
-    std::fs::create_dir_all(&man)?;
-    clap_mangen::Man::new(command()).render(&mut std::fs::File::create(man.join("cairn-bench.1"))?)?;
-    for shell in [clap_complete::Shell::Bash, clap_complete::Shell::Zsh, clap_complete::Shell::Fish] {
-        let folder = out.join("completions").join(shell.to_string());
-        std::fs::create_dir_all(&folder)?;
-        clap_complete::generate_to(shell, &mut command(), "cairn-bench", folder)?;
-    }
-    Ok(())
+    Cli::command().subcommand(cairn_manual::subcommand())
 }

@@ -25,7 +25,10 @@ pub fn command() -> clap::Command {
 /// Runs the program with these arguments (the first is its name).
 pub fn main_with_args(args: impl Iterator<Item = OsString>) -> ExitCode {
     let matches = command().get_matches_from(args);
-    let outcome = cli::Cli::from_arg_matches(&matches).map_err(anyhow::Error::from).and_then(run);
+    let outcome = match matches.subcommand() {
+        Some((cairn_manual::SUBCOMMAND, matches)) => cairn_manual::run(command(), matches).map_err(anyhow::Error::from),
+        _ => cli::Cli::from_arg_matches(&matches).map_err(anyhow::Error::from).and_then(run),
+    };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -37,7 +40,6 @@ pub fn main_with_args(args: impl Iterator<Item = OsString>) -> ExitCode {
 
 fn run(cli: cli::Cli) -> anyhow::Result<()> {
     match cli.command {
-        cli::Command::GenerateDocs { out } => cli::generate_docs(&out),
         cli::Command::Put(options) => report(load::Workload::Put, &options),
         cli::Command::Range(options) => report(load::Workload::Range, &options),
     }

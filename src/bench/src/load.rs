@@ -24,6 +24,15 @@ pub(crate) enum Workload {
     Range,
 }
 
+impl Workload {
+    fn path(self) -> &'static str {
+        match self {
+            Self::Put => "/etcdserverpb.KV/Put",
+            Self::Range => "/etcdserverpb.KV/Range",
+        }
+    }
+}
+
 /// The result of a run; latencies in microseconds.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
@@ -59,16 +68,13 @@ struct Plan {
 }
 
 impl Plan {
-    fn request(&self, n: u64) -> anyhow::Result<(&'static str, Bytes)> {
+    fn request(&self, n: u64) -> anyhow::Result<Bytes> {
         let key = key(if self.key_space == 0 { n } else { scatter(n) % self.key_space }, self.key_size);
         match self.workload {
-            Workload::Put => Ok((
-                "/etcdserverpb.KV/Put",
-                frame(&PutRequest { key, value: self.value.clone(), ..Default::default() })?,
-            )),
+            Workload::Put => frame(&PutRequest { key, value: self.value.clone(), ..Default::default() }),
             Workload::Range => {
                 let serializable = self.serializable;
-                Ok(("/etcdserverpb.KV/Range", frame(&RangeRequest { key, serializable, ..Default::default() })?))
+                frame(&RangeRequest { key, serializable, ..Default::default() })
             }
         }
     }
@@ -117,9 +123,9 @@ async fn client(plan: Arc<Plan>, mut connection: Connection) -> anyhow::Result<T
         if n >= plan.total {
             return Ok(tally);
         }
-        let (path, framed) = plan.request(n)?;
+        let framed = plan.request(n)?;
         let began = Instant::now();
-        match connection.call(path, framed).await {
+        match connection.call(framed).await {
             Ok(()) => tally.histogram.saturating_record(micros(began.elapsed())),
             Err(error) => tally.fail(&error),
         }
@@ -149,7 +155,7 @@ async fn measure(workload: Workload, options: &Options) -> anyhow::Result<Report
     });
     let mut connections = Vec::with_capacity(options.conns);
     for _ in 0..options.conns {
-        connections.push(Connection::open(&options.endpoint).await?);
+        connections.push(Connection::open(&options.endpoint, workload.path()).await?);
     }
     let server_before = options.server_pid.map(Usage::of).transpose()?;
     let client_before = Usage::of(std::process::id())?;

@@ -1,62 +1,68 @@
-//! gRPC by hand on hyper's HTTP/2 client: one message out, one message back, status checked.
+//! gRPC by hand on HTTP/2: one message out, one message back, status checked.
 
 use std::net::ToSocketAddrs;
 
 use anyhow::{Context, bail, ensure};
 use bytes::{BufMut, Bytes, BytesMut};
-use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use h2::client::SendRequest;
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
 use prost::Message;
 
 /// Bytes in front of a gRPC message: compression flag and length.
 const PREFIX_BYTES: usize = 5;
 const WINDOW_BYTES: u32 = 4 << 20;
 
+/// A connection that many clients share.
 #[derive(Clone)]
 pub(crate) struct Connection {
-    sender: http2::SendRequest<Full<Bytes>>,
-    authority: String,
+    sender: SendRequest<Bytes>,
+    uri: Uri,
 }
 
 impl Connection {
-    pub(crate) async fn open(endpoint: &str) -> anyhow::Result<Self> {
-        let authority = endpoint.trim_start_matches("http://").to_owned();
+    /// Connects; all calls go to the method `path`.
+    pub(crate) async fn open(endpoint: &str, path: &str) -> anyhow::Result<Self> {
+        let authority = endpoint.trim_start_matches("http://");
         let address = authority.to_socket_addrs()?.next().with_context(|| format!("{authority} has no address"))?;
         let stream =
             tokio::net::TcpStream::connect(address).await.with_context(|| format!("cannot connect to {authority}"))?;
         stream.set_nodelay(true)?;
-        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-            .initial_stream_window_size(WINDOW_BYTES)
-            .initial_connection_window_size(WINDOW_BYTES)
-            .handshake(TokioIo::new(stream))
-            .await?;
+        let mut builder = h2::client::Builder::new();
+        builder.initial_window_size(WINDOW_BYTES).initial_connection_window_size(WINDOW_BYTES);
+        let (sender, connection) = builder.handshake(stream).await?;
         tokio::spawn(connection);
-        Ok(Self { sender, authority })
+        Ok(Self { sender, uri: format!("http://{authority}{path}").parse()? })
     }
 
-    /// Sends a framed message and checks that the answer is one message with status 0.
-    pub(crate) async fn call(&mut self, path: &str, framed: Bytes) -> anyhow::Result<()> {
-        let request = http::Request::post(format!("http://{}{path}", self.authority))
-            .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .body(Full::new(framed))?;
-        self.sender.ready().await?;
-        let response = self.sender.send_request(request).await?;
-        ensure!(response.status() == http::StatusCode::OK, "HTTP status {}", response.status());
-        if let Some(status) = response.headers().get("grpc-status") {
-            check(status, response.headers())?;
+    /// Sends a framed message and checks that the answer is a message with status 0.
+    pub(crate) async fn call(&mut self, framed: Bytes) -> anyhow::Result<()> {
+        let mut request = Request::new(());
+        *request.method_mut() = http::Method::POST;
+        *request.uri_mut() = self.uri.clone();
+        let headers = request.headers_mut();
+        headers.insert("content-type", HeaderValue::from_static("application/grpc"));
+        headers.insert("te", HeaderValue::from_static("trailers"));
+        std::future::poll_fn(|context| self.sender.poll_ready(context)).await?;
+        let (response, mut body) = self.sender.send_request(request, false)?;
+        body.send_data(framed, true)?;
+        let response = response.await?;
+        ensure!(response.status() == StatusCode::OK, "HTTP status {}", response.status());
+        if response.headers().contains_key("grpc-status") {
+            check(response.headers())?;
         }
-        let body = response.into_body().collect().await?;
-        let Some(trailers) = body.trailers() else { bail!("the answer has no trailers") };
-        let Some(status) = trailers.get("grpc-status") else { bail!("the answer has no grpc-status") };
-        check(status, trailers)
+        let mut body = response.into_body();
+        while let Some(data) = body.data().await {
+            body.flow_control().release_capacity(data?.len())?;
+        }
+        let Some(trailers) = body.trailers().await? else { bail!("the answer has no trailers") };
+        check(&trailers)
     }
 }
 
-fn check(status: &http::HeaderValue, headers: &http::HeaderMap) -> anyhow::Result<()> {
-    let message = headers.get("grpc-message").map_or("", |message| message.to_str().unwrap_or("?"));
-    ensure!(status == "0", "gRPC status {}: {message}", status.to_str().unwrap_or("?"));
+fn check(headers: &HeaderMap) -> anyhow::Result<()> {
+    let text = |name| headers.get(name).map_or("none", |value: &HeaderValue| value.to_str().unwrap_or("unreadable"));
+    let status = text("grpc-status");
+    ensure!(status == "0", "gRPC status {status}: {}", text("grpc-message"));
     Ok(())
 }
 

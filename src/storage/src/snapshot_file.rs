@@ -2,8 +2,9 @@
 //!
 //! Contract: the size is known before the first byte; reading holds one open file and no copy of it; unpacking writes
 //! only plain files into one new folder, whatever the container says. Layout (docs/format/snapshot.md): magic and
-//! version, then for each file a 1, the length of its name (u16), the name, its size (u64), its bytes; then a 0. Numbers
-//! are big-endian.
+//! version, then for each file a 1, the length of its name (u16), the name, its size (u64), its bytes; then a 0, and zeros
+//! up to a multiple of 512 bytes: stock `etcdctl snapshot save` takes a size that is 32 more than such a multiple for the
+//! sign that a hash stands at the end. Numbers are big-endian.
 //!
 //! Left out: the SHA-256 that the Snapshot call and `cairnctl snapshot save` put behind it, and what the files mean.
 
@@ -17,6 +18,8 @@ const MAGIC: &[u8; 8] = b"CAIRNSNP";
 const VERSION: u8 = 1;
 const FILE: u8 = 1;
 const END: u8 = 0;
+/// A snapshot's size is a multiple of this, in bytes.
+const ALIGNMENT: u64 = 512;
 
 /// Longest name of a file in a snapshot, in bytes; longer names are refused.
 const MAX_NAME_BYTES: usize = 255;
@@ -86,9 +89,11 @@ impl SnapshotReader {
             let head = [[FILE].as_slice(), &length.to_be_bytes(), name, &size.to_be_bytes()].concat();
             parts.push(Part { head, file: Some((path, size)) });
         }
-        parts.push(Part { head: vec![END], file: None });
-        let total_bytes =
+        let content: u64 =
             parts.iter().map(|part| part.head.len() as u64 + part.file.as_ref().map_or(0, |(_, size)| *size)).sum();
+        let total_bytes = (content + 1).next_multiple_of(ALIGNMENT);
+        // The end and the zeros behind it are the same byte.
+        parts.push(Part { head: std::iter::repeat_n(END, usize::try_from(total_bytes - content).unwrap_or(1)).collect(), file: None });
         parts.reverse();
         Ok(Self { total_bytes, parts, head: io::Cursor::default(), file: None })
     }
@@ -224,7 +229,9 @@ mod tests {
     fn a_snapshot_has_exactly_these_bytes() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("ab"), "xyz").unwrap();
-        assert_eq!(pack(folder.path()), b"CAIRNSNP\x01\x01\0\x02ab\0\0\0\0\0\0\0\x03xyz\0");
+        let mut expected = b"CAIRNSNP\x01\x01\0\x02ab\0\0\0\0\0\0\0\x03xyz\0".to_vec();
+        expected.resize(512, 0);
+        assert_eq!(pack(folder.path()), expected);
     }
 
     #[test]
@@ -232,7 +239,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("ab"), "xyz").unwrap();
         let whole = pack(folder.path());
-        for length in 0..whole.len() {
+        let content = b"CAIRNSNP\x01\x01\0\x02ab\0\0\0\0\0\0\0\x03xyz".len();
+        for length in 0..=content {
             let target = folder.path().join(format!("out-{length}"));
             assert!(matches!(unpack(&whole[..length], &target), Err(SnapshotFileError::Cut(_))), "cut to {length}");
         }

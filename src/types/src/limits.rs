@@ -69,6 +69,9 @@ pub const MAX_CONCURRENT_SCANS: usize = 32;
 /// How long such a read waits, in milliseconds, before it gets `too many requests`.
 pub const MAX_SCAN_WAIT_MS: u64 = 5_000;
 
+/// Most log lines about slow requests in one second; the next line says how many were left out.
+pub const MAX_SLOW_REQUEST_LINES_PER_SEC: u64 = 10;
+
 /// Size in bytes at which a chunk of a RangeStream is sent.
 pub const RANGE_STREAM_CHUNK_BYTES: usize = 256 << 10;
 

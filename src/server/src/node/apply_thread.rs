@@ -1,0 +1,80 @@
+//! The thread that owns the state machine: everything that was committed meanwhile becomes one batch.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cairn_state::{StateError, StateMachine};
+use cairn_types::limits::MAX_LOG_WRITE_BYTES;
+use cairn_types::{Entry, EntryKind, LogIndex};
+use crossbeam_channel::{Receiver, Sender};
+use thiserror::Error;
+
+use super::ToRaft;
+use super::progress::Progress;
+use super::waiters::Waiters;
+
+/// Why the thread stops the node.
+#[derive(Debug, Error)]
+pub(crate) enum ApplyError {
+    #[error("cannot apply entries of the Raft log")]
+    State(#[from] StateError),
+    #[error(
+        "entry {0} of the Raft log changes the members, which this version cannot do; start the version that wrote it"
+    )]
+    Membership(LogIndex),
+}
+
+/// The thread's state.
+pub(crate) struct ApplyThread {
+    pub(crate) machine: StateMachine,
+    pub(crate) committed: Receiver<Vec<Entry>>,
+    pub(crate) raft: Sender<ToRaft>,
+    pub(crate) waiters: Arc<Waiters>,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) slow: Duration,
+}
+
+impl ApplyThread {
+    /// Runs until the raft thread is gone and all that it committed is applied.
+    pub(crate) fn run(mut self) -> Result<(), ApplyError> {
+        while let Ok(mut entries) = self.committed.recv() {
+            let mut bytes = size(&entries);
+            while bytes < MAX_LOG_WRITE_BYTES {
+                let Ok(mut more) = self.committed.try_recv() else { break };
+                bytes += size(&more);
+                entries.append(&mut more);
+            }
+            self.apply(&entries, bytes)?;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, entries: &[Entry], bytes: usize) -> Result<(), ApplyError> {
+        if let Some(entry) = entries.iter().find(|entry| entry.kind != EntryKind::Normal) {
+            return Err(ApplyError::Membership(entry.index));
+        }
+        let Some(last) = entries.last() else { return Ok(()) };
+        let begun = Instant::now();
+        let applied = self.machine.apply(entries)?;
+        let took = begun.elapsed();
+        if took > self.slow {
+            let (took, expected) = (format!("{took:?}"), format!("{:?}", self.slow));
+            tracing::warn!(
+                took,
+                expected_duration = expected,
+                entries = entries.len(),
+                bytes,
+                "apply request took too long"
+            );
+        }
+        // The new state is visible to readers by now: an answer must never be ahead of what a read then shows.
+        self.waiters.complete(applied);
+        self.progress.set_applied(last.index, last.term, bytes);
+        let _raft_has_stopped = self.raft.send(ToRaft::Applied(last.index));
+        Ok(())
+    }
+}
+
+fn size(entries: &[Entry]) -> usize {
+    entries.iter().map(|entry| entry.data.len()).sum()
+}

@@ -334,7 +334,7 @@ impl StateMachine {
         let raised = |alarm: pb::AlarmType| self.alarms.range((alarm as i32, 0)..=(alarm as i32, u64::MAX)).next().is_some();
         let replicated_data = !matches!(
             command,
-            Command::Alarm(_) | Command::MemberAttributes(_) | Command::LeaseCheckpoint(_) | Command::ExpireLeases(_)
+            Command::Alarm(_) | Command::MemberAttributes(_) | Command::LeaseCheckpoint(_)
         );
         if replicated_data && raised(pb::AlarmType::Corrupt) {
             return Err(ApiError::Corrupt);

@@ -31,13 +31,18 @@ pub struct HashKv {
 
 /// etcd's HashKV: CRC-32C over the name of its bucket and then key and value of each change as etcd would store it.
 /// Changes at or below the last compaction count only where a compaction at the hashed revision would keep them, so
-/// that it makes no difference how far the deletion has come; a tombstone at the compaction itself never counts.
+/// that it makes no difference how far the deletion has come; tombstones there never count.
 pub(crate) fn hash_kv(reader: &Reader<'_>, requested: i64) -> Result<HashKv, ReadError> {
     if requested > 0 && requested < reader.compacted {
         return Err(ApiError::Compacted.into());
     }
+    if requested < 0 {
+        // Only 0 stands for the present here; before the first revision there is nothing but the bucket's name.
+        return Ok(HashKv { hash: crc32c::crc32c(BUCKET), compact_revision: reader.compacted, hash_revision: requested });
+    }
     let at = reader.resolve(requested)?;
-    let anything_live = anything_live(reader, at)?;
+    // etcd skips nothing where nothing is live; what then counts is what its finished compaction has left.
+    let keep_at = if anything_live(reader, at)? { at } else { reader.compacted };
     let end = rev_key(Revision::new(at + 1, 0));
     let mut cursor = reader.view.scan(Column::Rev, &[], Some(&end))?;
     let mut hash = crc32c::crc32c(BUCKET);
@@ -45,11 +50,8 @@ pub(crate) fn hash_kv(reader: &Reader<'_>, requested: i64) -> Result<HashKv, Rea
     while cursor.advance()? {
         let revision = parse_rev_key(cursor.key())?;
         let change = Change::decode(Bytes::copy_from_slice(cursor.value()))?;
-        if revision.main <= reader.compacted {
-            let tombstone_at_compaction = change.kind == EventKind::Delete && revision.main == reader.compacted;
-            if tombstone_at_compaction || (anything_live && !is_newest(reader, revision, &change, at)?) {
-                continue;
-            }
+        if revision.main <= reader.compacted && !is_newest(reader, revision, &change, keep_at)? {
+            continue;
         }
         buffer.clear();
         put_as_etcd(&mut buffer, revision, &change)?;

@@ -86,9 +86,11 @@ struct Inner {
     leases: BTreeMap<LeaseId, Lease>,
     /// Invariant: exactly the leases that have a deadline, by it.
     by_deadline: BTreeSet<(u64, LeaseId)>,
-    /// On a leader: the latest time that it was told.
     leading: bool,
+    /// The latest time that it was told.
     now_ms: u64,
+    /// Granted since then: their time begins when the next call tells what time it is, so that none ends early.
+    unstarted: Vec<LeaseId>,
 }
 
 /// All leases of the store. Every call takes one short lock.
@@ -111,6 +113,12 @@ impl Inner {
 
     fn tell(&mut self, now_ms: u64) {
         self.now_ms = self.now_ms.max(now_ms);
+        for id in std::mem::take(&mut self.unstarted) {
+            if let Some(lease) = self.leases.get(&id).filter(|lease| lease.deadline_ms.is_none()) {
+                let deadline = self.now_ms.saturating_add(secs_to_millis(lease.record.left_secs()));
+                self.set_deadline(id, Some(deadline));
+            }
+        }
     }
 
     fn remaining_secs(lease: &Lease, now_ms: u64) -> i64 {
@@ -167,8 +175,13 @@ impl Lessor {
     pub fn demote(&self) {
         let mut inner = self.lock();
         inner.leading = false;
+        inner.unstarted.clear();
         inner.by_deadline.clear();
-        inner.leases.values_mut().for_each(|lease| lease.deadline_ms = None);
+        for lease in inner.leases.values_mut() {
+            lease.deadline_ms = None;
+            // The revoke may be lost with this leadership, and then the lease goes on.
+            lease.revoking_until_ms = None;
+        }
     }
 
     /// Renews a lease.
@@ -183,7 +196,9 @@ impl Lessor {
             return KeepAlive::MustClearCheckpoint;
         }
         let ttl = lease.record.ttl;
-        inner.set_deadline(id, Some(now_ms.saturating_add(secs_to_millis(ttl))));
+        if inner.leading {
+            inner.set_deadline(id, Some(now_ms.saturating_add(secs_to_millis(ttl))));
+        }
         KeepAlive::Renewed { ttl }
     }
 
@@ -199,7 +214,10 @@ impl Lessor {
     #[must_use]
     pub fn leases(&self) -> Vec<LeaseId> {
         let inner = self.lock();
-        let mut ids: Vec<_> = inner.leases.iter().map(|(id, lease)| (lease.deadline_ms, *id)).collect();
+        // One granted a moment ago has no deadline until the clock is looked at.
+        let left = |lease: &Lease| inner.now_ms.saturating_add(secs_to_millis(lease.record.left_secs()));
+        let mut ids: Vec<_> =
+            inner.leases.iter().map(|(id, lease)| (lease.deadline_ms.unwrap_or_else(|| left(lease)), *id)).collect();
         ids.sort_unstable();
         ids.into_iter().map(|(_, id)| id).collect()
     }
@@ -253,10 +271,14 @@ impl Lessor {
             .collect()
     }
 
-    /// When the next lease runs out.
+    /// When the next lease runs out; a time in the past where one was granted since the last call that told the time.
     #[must_use]
     pub fn next_deadline_ms(&self) -> Option<u64> {
-        self.lock().by_deadline.first().map(|(deadline, _)| *deadline)
+        let inner = self.lock();
+        if !inner.unstarted.is_empty() {
+            return Some(inner.now_ms);
+        }
+        inner.by_deadline.first().map(|(deadline, _)| *deadline)
     }
 
     pub(crate) fn restore(&self, id: LeaseId, record: LeaseRecord) {
@@ -277,8 +299,7 @@ impl Lessor {
         let record = LeaseRecord { ttl, remaining: 0 };
         inner.leases.insert(id, Lease { record, deadline_ms: None, revoking_until_ms: None });
         if inner.leading {
-            let deadline = inner.now_ms.saturating_add(secs_to_millis(ttl));
-            inner.set_deadline(id, Some(deadline));
+            inner.unstarted.push(id);
         }
         Ok(record)
     }
@@ -308,7 +329,26 @@ mod tests {
         let lessor = Lessor::default();
         lessor.promote(1_000, 0);
         lessor.grant(ID, ttl).unwrap();
+        assert_eq!(lessor.expired(1_000, 10), []);
         lessor
+    }
+
+    #[test]
+    fn the_time_of_a_lease_begins_when_the_next_call_tells_it_and_not_in_the_past() {
+        let lessor = leading(100);
+        lessor.grant(LeaseId(8), 1).unwrap();
+        assert_eq!(lessor.next_deadline_ms(), Some(1_000), "the caller comes at once");
+        assert_eq!(lessor.expired(50_000, 10), []);
+        assert_eq!(lessor.next_deadline_ms(), Some(51_000));
+    }
+
+    #[test]
+    fn a_member_that_does_not_lead_counts_no_time() {
+        let lessor = leading(10);
+        lessor.demote();
+        assert_eq!(lessor.keep_alive(ID, 2_000), KeepAlive::Renewed { ttl: 10 });
+        assert_eq!(lessor.next_deadline_ms(), None);
+        assert_eq!(lessor.expired(99_000, 10), []);
     }
 
     #[test]
@@ -369,6 +409,7 @@ mod tests {
         for id in 100..110 {
             lessor.grant(LeaseId(id), 1).unwrap();
         }
+        assert_eq!(lessor.expired(1_000, 100), []);
         assert_eq!(lessor.expired(10_000, 4).len(), 4);
         assert_eq!(lessor.expired(10_000, 100).len(), 7);
     }

@@ -14,6 +14,7 @@ mod compaction;
 mod error;
 mod event;
 mod hash;
+pub mod identity;
 mod lease;
 mod overlay;
 mod quota;

@@ -217,6 +217,7 @@ mod tests {
             let mut cursor = overlay.scan(Column::Cur, &start, end.as_deref()).unwrap();
             let valid = cursor.advance().unwrap();
             prop_assert_eq!(collect(cursor.as_mut(), valid), within(&start));
+            drop(cursor);
             let target = start.clone().max(target);
             let mut cursor = overlay.scan(Column::Cur, &start, end.as_deref()).unwrap();
             cursor.advance().unwrap();
@@ -224,6 +225,7 @@ mod tests {
                 let valid = cursor.seek(&target).unwrap();
                 prop_assert_eq!(collect(cursor.as_mut(), valid), within(&target));
             }
+            drop(cursor);
             for (key, value) in &model {
                 prop_assert_eq!(overlay.get(Column::Cur, key).unwrap(), Some(Bytes::from(vec![*value])));
             }

@@ -111,6 +111,22 @@ impl Reader<'_> {
         Ok((kvs, count))
     }
 
+    /// The pairs of a request's range, one by one.
+    pub(crate) fn visit_pairs(
+        &self,
+        request: &RangeRequest,
+        visit: &mut dyn FnMut(KeyValue) -> ControlFlow<()>,
+    ) -> Result<i64, ReadError> {
+        let at = self.resolve(request.revision)?;
+        let range = KeyRange::from_request(request.key.clone(), request.range_end.clone());
+        let mut visited = 0;
+        self.visit(&range, at, &mut |found| {
+            visited += 1;
+            Ok(visit(self.materialise(&found, request.keys_only)?))
+        })?;
+        Ok(visited)
+    }
+
     fn materialise(&self, found: &Found<'_>, without_value: bool) -> Result<KeyValue, StateError> {
         match found {
             Found::Older(revision) => self.change_kv(*revision),

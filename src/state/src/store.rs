@@ -1,11 +1,13 @@
 //! The read side: what was applied, for any number of readers at once.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use arc_swap::ArcSwap;
 use bytes::{Buf, Bytes};
 use cairn_api::etcdserverpb as pb;
+use cairn_api::mvccpb::KeyValue;
 use cairn_storage::{Column, Engine, View};
 use cairn_types::limits::MAX_WATCH_RING_BYTES;
 use cairn_types::{LeaseId, LogIndex, Revision, Term};
@@ -114,6 +116,19 @@ impl ReadView {
     /// `required revision has been compacted`, `… is a future revision`; a failed engine.
     pub fn range(&self, request: &pb::RangeRequest) -> Result<pb::RangeResponse, ReadError> {
         self.reader().range(request)
+    }
+
+    /// Calls `visit` with the pairs of the request's range at its revision, in key order, until it breaks; answers how
+    /// many were visited. Limit, sort and filters are the caller's. For lists that are too long to be held at once.
+    ///
+    /// # Errors
+    /// As [`range`](Self::range).
+    pub fn visit(
+        &self,
+        request: &pb::RangeRequest,
+        visit: &mut dyn FnMut(KeyValue) -> ControlFlow<()>,
+    ) -> Result<i64, ReadError> {
+        self.reader().visit_pairs(request, visit)
     }
 
     /// Answers a transaction that only reads ([`crate::validate::is_read_only`]). The header has the revision only.

@@ -168,7 +168,8 @@ fn column_options(base: &Options, column: Option<Column>, cache: &Cache) -> Opti
             table.set_block_size(16 << 10);
             table.set_bloom_filter(FILTER_BITS_PER_KEY, false);
             options.set_optimize_filters_for_hits(true);
-            options.set_bottommost_compression_type(DBCompressionType::Zstd);
+            // The same compression at every level: revisions only ever grow, so that files can be moved down as they
+            // are, but only where nothing would have to be compressed anew.
             compact_on_deletions(&mut options);
         }
         Some(Column::Hist) => {

@@ -1,73 +1,55 @@
 //! What stands before the gRPC services: etcd's checks of metadata, etcd's words where the transport has others, and
 //! the two plain HTTP pages that probes ask for.
 
-use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use cairn_api::ApiError;
 use cairn_api::etcdserverpb as pb;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
 use tonic::body::Body;
+use tonic::service::Routes;
 use tonic::{Code, Status};
-use tower::{Layer, Service};
+use tower::ServiceExt;
 
 use super::core::Core;
+use super::hot::{HotCall, ResponseBody};
+use super::kv::KvService;
 use crate::API_VERSION;
 
-/// Puts [`Front`] before a service.
-#[derive(Clone)]
-pub(crate) struct FrontLayer(pub(crate) Arc<Core>);
-
-impl<S> Layer<S> for FrontLayer {
-    type Service = Front<S>;
-
-    fn layer(&self, inner: S) -> Front<S> {
-        Front { inner, core: self.0.clone() }
-    }
+/// Everything that answers on the client port.
+pub(crate) struct Front {
+    pub(crate) core: Arc<Core>,
+    pub(crate) kv: KvService,
+    /// The generated stubs and the watch service.
+    pub(crate) routes: Routes,
+    /// The largest message that is received, in bytes.
+    pub(crate) message_limit: usize,
 }
 
-/// See the module.
-#[derive(Clone)]
-pub(crate) struct Front<S> {
-    inner: S,
-    core: Arc<Core>,
-}
-
-type BoxFuture<E> = Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>>;
-
-impl<S> Service<Request<Body>> for Front<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send + 'static,
-    S::Future: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = BoxFuture<Infallible>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+impl Front {
+    /// Answers one request.
+    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<ResponseBody> {
         if !is_grpc(request.headers()) {
-            let core = self.core.clone();
-            return Box::pin(async move { Ok(page(&core, request.method(), request.uri()).await) });
+            return Box::pin(page(&self.core, request.method(), request.uri())).await.map(ResponseBody::Other);
         }
         if let Err(error) = check_metadata(&self.core, request.headers()) {
-            return Box::pin(async move { Ok(Status::from(error).into_http()) });
+            return Status::from(error).into_http().map(ResponseBody::Other);
         }
-        let response = self.inner.call(request);
-        Box::pin(async move {
-            let mut response = response.await?;
-            if let Some(status) = oversize(response.headers()) {
-                response = status.into_http();
-            }
-            Ok(response)
-        })
+        if let Some(call) = HotCall::of(&request) {
+            return call.answer(&self.kv, request.into_body(), self.message_limit).await;
+        }
+        // Boxed, so that the hot calls' future stays small.
+        Box::pin(self.routed(request)).await.map(ResponseBody::Other)
+    }
+
+    async fn routed(&self, request: Request<Incoming>) -> Response<Body> {
+        let Ok(response) = self.routes.clone().oneshot(request.map(Body::new)).await;
+        match oversize(response.headers()) {
+            Some(status) => status.into_http(),
+            None => response,
+        }
     }
 }
 
@@ -96,7 +78,12 @@ fn oversize(headers: &HeaderMap) -> Option<Status> {
     let rest = status.message().strip_prefix("Error, decoded message length too large: found ")?;
     let (found, rest) = rest.split_once(" bytes, the limit is: ")?;
     let limit = rest.strip_suffix(" bytes")?;
-    Some(Status::new(Code::ResourceExhausted, format!("grpc: received message larger than max ({found} vs. {limit})")))
+    Some(oversize_status(found, limit))
+}
+
+/// grpc-go's refusal of a message that is too large.
+pub(crate) fn oversize_status(found: impl std::fmt::Display, limit: impl std::fmt::Display) -> Status {
+    Status::new(Code::ResourceExhausted, format!("grpc: received message larger than max ({found} vs. {limit})"))
 }
 
 async fn page(core: &Core, method: &Method, uri: &http::Uri) -> Response<Body> {

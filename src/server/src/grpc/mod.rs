@@ -4,9 +4,11 @@
 
 mod auth;
 mod cluster;
+mod connections;
 mod core;
 mod front;
 mod health;
+mod hot;
 mod kv;
 mod lease;
 mod maintenance;
@@ -27,23 +29,17 @@ use cairn_api::etcdserverpb::lease_server::LeaseServer;
 use cairn_api::etcdserverpb::maintenance_server::MaintenanceServer;
 use cairn_api::health::health_server::HealthServer;
 use cairn_types::limits::GRPC_OVERHEAD_BYTES;
-use futures::StreamExt;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch as watch_channel;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
-use tonic::transport::Server;
 
 use self::core::Core;
+use self::front::Front;
 use self::watch::{WatchDeps, WatchService};
 use crate::config::{ServeConfig, Url};
 use crate::node::Node;
 
-/// What one request may have in flight before the client must wait, in bytes.
-const STREAM_WINDOW_BYTES: u32 = 4 << 20;
-/// What one connection may.
-const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 4_096;
 
@@ -75,7 +71,7 @@ fn services(
     watch: WatchService,
     stopping: &watch_channel::Receiver<bool>,
 ) -> Routes {
-    let limit = usize::try_from(config.max_request_bytes.saturating_add(GRPC_OVERHEAD_BYTES)).unwrap_or(usize::MAX);
+    let limit = message_limit(config);
     macro_rules! service {
         ($server:ident, $service:expr) => {
             $server::new($service)
@@ -93,6 +89,10 @@ fn services(
         .add_service(service!(AuthServer, auth::AuthService(core.clone())))
         .add_service(service!(HealthServer, health::HealthService { stopping: stopping.clone() }))
         .prepare()
+}
+
+fn message_limit(config: &ServeConfig) -> usize {
+    usize::try_from(config.max_request_bytes.saturating_add(GRPC_OVERHEAD_BYTES)).unwrap_or(usize::MAX)
 }
 
 fn watch_service(node: &Arc<Node>, core: &Core, config: &ServeConfig) -> io::Result<WatchService> {
@@ -114,7 +114,7 @@ fn watch_service(node: &Arc<Node>, core: &Core, config: &ServeConfig) -> io::Res
 /// Serves until `stopping` turns true and all requests are done; streams are ended.
 ///
 /// # Errors
-/// Where the transport fails as a whole.
+/// Where the watch service cannot start.
 pub(crate) async fn serve(
     node: Arc<Node>,
     config: &ServeConfig,
@@ -123,28 +123,17 @@ pub(crate) async fn serve(
 ) -> anyhow::Result<()> {
     let core = Arc::new(Core::new(node.clone(), config));
     let watch = watch_service(&node, &core, config)?;
-    let routes = services(&core, config, watch.clone(), &stopping);
-    let connections = futures::stream::select_all(listeners.into_iter().map(TcpListenerStream::new)).map(without_delay);
-    let mut server = Server::builder()
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_concurrent_streams(config.max_concurrent_streams)
-        .http2_keepalive_interval(config.keepalive_interval)
-        .http2_keepalive_timeout(Some(config.keepalive_timeout))
-        .accept_http1(true)
-        .layer(front::FrontLayer(core));
+    let front = Arc::new(Front {
+        kv: kv::KvService(core.clone()),
+        routes: services(&core, config, watch.clone(), &stopping),
+        message_limit: message_limit(config),
+        core,
+    });
     let mut until = stopping.clone();
-    let stop = async move {
+    let end_streams = async move {
         let _stopped = until.wait_for(|stopping| *stopping).await;
-        tokio::task::spawn_blocking(move || watch.shutdown());
+        let _panicked = tokio::task::spawn_blocking(move || watch.shutdown()).await;
     };
-    server.add_routes(routes).serve_with_incoming_shutdown(connections, stop).await?;
-    Ok(())
-}
-
-/// Small responses must not wait for the client's acknowledgement of the one before.
-fn without_delay(connection: io::Result<TcpStream>) -> io::Result<TcpStream> {
-    let connection = connection?;
-    connection.set_nodelay(true)?;
-    Ok(connection)
+    let (served, ()) = tokio::join!(connections::serve(front, config, listeners, stopping), end_streams);
+    Ok(served?)
 }

@@ -51,7 +51,7 @@ pub(crate) async fn serve(
     let next = AtomicUsize::new(0);
     let accepting = futures::future::join_all(listeners.iter().map(|listener| accept(listener, &workers, &next)));
     tokio::select! {
-        _ = stopping.wait_for(|stopping| *stopping) => {}
+        () = stop(&mut stopping) => {}
         _ = accepting => {}
     }
     drop(listeners);
@@ -100,10 +100,16 @@ async fn work(
                 let Some(connection) = connection else { break };
                 spawn(connection, http.clone(), front.clone(), &graceful);
             }
-            _ = stopping.wait_for(|stopping| *stopping) => break,
+            () = stop(&mut stopping) => break,
         }
     }
     graceful.shutdown().await;
+}
+
+/// Returns once the program is told to stop.
+pub(super) async fn stop(stopping: &mut watch::Receiver<bool>) {
+    // Whoever would say so may be gone, which says the same.
+    drop(stopping.wait_for(|stopping| *stopping).await);
 }
 
 fn builder(config: &ServeConfig) -> auto::Builder<TokioExecutor> {

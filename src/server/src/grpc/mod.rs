@@ -131,7 +131,7 @@ pub(crate) async fn serve(
     });
     let mut until = stopping.clone();
     let end_streams = async move {
-        let _stopped = until.wait_for(|stopping| *stopping).await;
+        connections::stop(&mut until).await;
         let _panicked = tokio::task::spawn_blocking(move || watch.shutdown()).await;
     };
     let (served, ()) = tokio::join!(connections::serve(front, config, listeners, stopping), end_streams);

@@ -87,7 +87,8 @@ impl StateMachine {
         let revision = get_i64(view.as_ref(), META_REVISION)?.unwrap_or(Revision::EMPTY_STORE);
         let compacted = get_i64(view.as_ref(), META_COMPACTED)?.unwrap_or(-1);
         let compaction_done = get_i64(view.as_ref(), META_COMPACTION_DONE)?.unwrap_or(-1);
-        let (applied, applied_term) = meta(META_APPLIED)?.map(|value| decode_applied(&value)).transpose()?.unwrap_or_default();
+        let (applied, applied_term) =
+            meta(META_APPLIED)?.map(|value| decode_applied(&value)).transpose()?.unwrap_or_default();
         let cluster = get_i64(view.as_ref(), META_CLUSTER)?.map(|id| ClusterId(id.cast_unsigned()));
         let conf_state = meta(META_CONF_STATE)?;
         let members = load_members(view.as_ref())?.into_iter().map(|member| (member.id, member)).collect();
@@ -331,11 +332,10 @@ impl StateMachine {
     }
 
     fn check_alarms(&self, command: &Command) -> Result<(), ApiError> {
-        let raised = |alarm: pb::AlarmType| self.alarms.range((alarm as i32, 0)..=(alarm as i32, u64::MAX)).next().is_some();
-        let replicated_data = !matches!(
-            command,
-            Command::Alarm(_) | Command::MemberAttributes(_) | Command::LeaseCheckpoint(_)
-        );
+        let raised =
+            |alarm: pb::AlarmType| self.alarms.range((alarm as i32, 0)..=(alarm as i32, u64::MAX)).next().is_some();
+        let replicated_data =
+            !matches!(command, Command::Alarm(_) | Command::MemberAttributes(_) | Command::LeaseCheckpoint(_));
         if replicated_data && raised(pb::AlarmType::Corrupt) {
             return Err(ApiError::Corrupt);
         }

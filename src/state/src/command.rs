@@ -148,7 +148,8 @@ impl EntryBuilder {
     /// # Panics
     /// Where the command is larger than 4 GiB, which no accepted request is.
     pub fn push(&mut self, command: &Command) {
-        let message = u32::try_from(command.encoded_len() - FRAME_BYTES).expect("requests are limited to far below 4 GiB");
+        let message =
+            u32::try_from(command.encoded_len() - FRAME_BYTES).expect("requests are limited to far below 4 GiB");
         self.buffer.put_u32_le(message);
         self.buffer.put_u8(command.kind());
         command.encode_message(&mut self.buffer);

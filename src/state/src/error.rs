@@ -23,7 +23,9 @@ pub enum StateError {
         source: CommandError,
     },
     /// A committed entry does not follow the last one that was applied.
-    #[error("entry {found} was handed in where entry {expected} is next; the Raft log and the store do not fit together")]
+    #[error(
+        "entry {found} was handed in where entry {expected} is next; the Raft log and the store do not fit together"
+    )]
     OutOfOrder {
         /// The entry that is next.
         expected: LogIndex,
@@ -39,7 +41,9 @@ pub enum StateError {
         reason: String,
     },
     /// A store that a newer version wrote.
-    #[error("the store has schema version {found}, this program reads up to {supported}; start the version that wrote it")]
+    #[error(
+        "the store has schema version {found}, this program reads up to {supported}; start the version that wrote it"
+    )]
     SchemaVersion {
         /// What the store says.
         found: u32,

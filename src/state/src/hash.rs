@@ -38,7 +38,11 @@ pub(crate) fn hash_kv(reader: &Reader<'_>, requested: i64) -> Result<HashKv, Rea
     }
     if requested < 0 {
         // Only 0 stands for the present here; before the first revision there is nothing but the bucket's name.
-        return Ok(HashKv { hash: crc32c::crc32c(BUCKET), compact_revision: reader.compacted, hash_revision: requested });
+        return Ok(HashKv {
+            hash: crc32c::crc32c(BUCKET),
+            compact_revision: reader.compacted,
+            hash_revision: requested,
+        });
     }
     let at = reader.resolve(requested)?;
     // etcd skips nothing where nothing is live; what then counts is what its finished compaction has left.

@@ -165,7 +165,8 @@ impl Lessor {
         let mut inner = self.lock();
         inner.leading = true;
         inner.tell(now_ms);
-        let left: Vec<_> = inner.leases.iter().map(|(id, lease)| (*id, secs_to_millis(lease.record.left_secs()))).collect();
+        let left: Vec<_> =
+            inner.leases.iter().map(|(id, lease)| (*id, secs_to_millis(lease.record.left_secs()))).collect();
         for (id, left_ms) in left {
             inner.set_deadline(id, Some(now_ms.saturating_add(left_ms).saturating_add(extend_ms)));
         }

@@ -63,8 +63,15 @@ impl View for Overlay {
         if pending.is_empty() {
             return Ok(base);
         }
-        let mut merged =
-            Merged { pending, end: end.map(Bytes::copy_from_slice), upper: None, rest: pending.range::<[u8], _>(..), base, base_valid: false, at: At::Before };
+        let mut merged = Merged {
+            pending,
+            end: end.map(Bytes::copy_from_slice),
+            upper: None,
+            rest: pending.range::<[u8], _>(..),
+            base,
+            base_valid: false,
+            at: At::Before,
+        };
         merged.seek_pending(start);
         Ok(Box::new(merged))
     }

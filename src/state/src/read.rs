@@ -74,7 +74,8 @@ impl Reader<'_> {
             Ok(limit) if limit > 0 && !filtered && !sorted => limit.saturating_add(1),
             _ => usize::MAX,
         };
-        let (mut kvs, count) = self.collect(&range, at, keep, request.keys_only && request.sort_target() != SortTarget::Value)?;
+        let (mut kvs, count) =
+            self.collect(&range, at, keep, request.keys_only && request.sort_target() != SortTarget::Value)?;
         kvs.retain(|kv| passes(request, kv));
         sort(request, &mut kvs);
         let mut more = false;
@@ -208,7 +209,8 @@ impl Reader<'_> {
             let in_cur = cur_valid && cur.key() == key;
             let in_hist = hist.key.as_deref() == Some(key);
             let key = key.to_vec();
-            let unchanged = in_cur && Live::decode(Bytes::copy_from_slice(cur.value()))?.key_value()?.mod_revision <= at;
+            let unchanged =
+                in_cur && Live::decode(Bytes::copy_from_slice(cur.value()))?.key_value()?.mod_revision <= at;
             let flow = if unchanged {
                 visit(Found::Live(cur.value()))?
             } else if in_hist && let Some((revision, EventKind::Put)) = hist.newest(&key, at)? {
@@ -243,9 +245,9 @@ impl Reader<'_> {
     }
 
     fn change_kv(&self, revision: Revision) -> Result<KeyValue, StateError> {
-        let change = self
-            .change(revision)?
-            .ok_or_else(|| StateError::damaged("column rev", format!("no change {revision}, which another column names")))?;
+        let change = self.change(revision)?.ok_or_else(|| {
+            StateError::damaged("column rev", format!("no change {revision}, which another column names"))
+        })?;
         decode_kv(change.kv)
     }
 }

@@ -68,7 +68,9 @@ pub fn parse_rev_key(key: &[u8]) -> Result<Revision, StateError> {
     let (main, sub) = key
         .split_first_chunk::<8>()
         .and_then(|(main, rest)| Some((main, <[u8; 4]>::try_from(rest).ok()?)))
-        .ok_or_else(|| StateError::damaged("a key of column rev", format!("{} bytes, not {REV_KEY_BYTES}", key.len())))?;
+        .ok_or_else(|| {
+            StateError::damaged("a key of column rev", format!("{} bytes, not {REV_KEY_BYTES}", key.len()))
+        })?;
     Ok(Revision { main: i64::from_be_bytes(*main), sub: u32::from_be_bytes(sub) })
 }
 

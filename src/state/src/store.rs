@@ -204,7 +204,7 @@ impl ReadView {
 pub(crate) fn each_meta(
     view: &dyn View,
     prefix: &[u8],
-    entry: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), StateError>,
+    mut entry: impl FnMut(&[u8], &[u8]) -> Result<(), StateError>,
 ) -> Result<(), StateError> {
     let mut cursor = view.scan(Column::Meta, prefix, schema::prefix_end(prefix).as_deref())?;
     while cursor.advance()? {
@@ -215,7 +215,7 @@ pub(crate) fn each_meta(
 
 pub(crate) fn load_members(view: &dyn View) -> Result<Vec<pb::Member>, StateError> {
     let mut members = Vec::new();
-    each_meta(view, META_MEMBER, &mut |_, value| {
+    each_meta(view, META_MEMBER, |_, value| {
         let member = <pb::Member as prost::Message>::decode(value);
         members.push(member.map_err(|error| StateError::damaged("a member", error.to_string()))?);
         Ok(())
@@ -225,7 +225,7 @@ pub(crate) fn load_members(view: &dyn View) -> Result<Vec<pb::Member>, StateErro
 
 pub(crate) fn load_alarms(view: &dyn View) -> Result<Vec<pb::AlarmMember>, StateError> {
     let mut alarms = Vec::new();
-    each_meta(view, META_ALARM, &mut |mut key, _| {
+    each_meta(view, META_ALARM, |mut key, _| {
         if key.len() != 9 {
             return Err(StateError::damaged("an alarm", format!("a key of {} bytes, not 9", key.len())));
         }
@@ -236,7 +236,7 @@ pub(crate) fn load_alarms(view: &dyn View) -> Result<Vec<pb::AlarmMember>, State
 }
 
 pub(crate) fn load_leases(view: &dyn View, lessor: &Lessor) -> Result<(), StateError> {
-    each_meta(view, META_LEASE, &mut |mut key, value| {
+    each_meta(view, META_LEASE, |mut key, value| {
         if key.len() != 8 {
             return Err(StateError::damaged("a lease", format!("a key of {} bytes, not 8", key.len())));
         }

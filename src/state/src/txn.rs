@@ -24,7 +24,11 @@ use crate::write::Writer;
 type Path = Vec<bool>;
 
 /// Executes a Put.
-pub(crate) fn put(writer: &mut Writer<'_>, lessor: &Lessor, request: &pb::PutRequest) -> Result<pb::PutResponse, ReadError> {
+pub(crate) fn put(
+    writer: &mut Writer<'_>,
+    lessor: &Lessor,
+    request: &pb::PutRequest,
+) -> Result<pb::PutResponse, ReadError> {
     check_lease(lessor, request.lease)?;
     let needs_previous = request.ignore_value || request.ignore_lease || request.prev_kv;
     let previous = if needs_previous { writer.reader().live(&request.key)?.map(|(kv, _)| kv) } else { None };
@@ -61,7 +65,11 @@ pub(crate) fn delete_range(
 }
 
 /// Executes a transaction that may write.
-pub(crate) fn txn(writer: &mut Writer<'_>, lessor: &Lessor, request: &pb::TxnRequest) -> Result<pb::TxnResponse, ReadError> {
+pub(crate) fn txn(
+    writer: &mut Writer<'_>,
+    lessor: &Lessor,
+    request: &pb::TxnRequest,
+) -> Result<pb::TxnResponse, ReadError> {
     let path = decide(&writer.reader(), request)?;
     check_puts(&writer.reader(), lessor, request, &mut path.iter())?;
     check_ranges(&writer.reader(), request, &mut path.iter())?;

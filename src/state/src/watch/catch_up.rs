@@ -14,39 +14,34 @@ use super::shard::{Feed, Mode, Shard, StreamId};
 use crate::error::ReadError;
 
 impl Shard {
-    /// One bounded step for the watchers that are behind. True where another step has work.
+    /// One bounded step for the watchers that are behind. True where another step has work, perhaps only with a newer view.
+    ///
+    /// A watcher is read for up to where the shard has come with the ring and no further, also where the store shows more:
+    /// so it rejoins the ring exactly, and what the shard says of its progress is true of every watcher.
     ///
     /// # Errors
     /// Where the store fails.
     pub fn catch_up(&mut self, feed: Feed<'_>) -> Result<bool, ReadError> {
         self.end_compacted(feed.history.compacted(), feed.ring);
         let Some(from) = self.next_cohort() else { return Ok(false) };
-        let (end, head) = match feed.ring.after(from - 1) {
+        // The view may be older than where the shard is; what it does not show yet has no previous versions there.
+        let limit = self.position.min(feed.history.revision());
+        let mut scan = Scan { from, limit, end: from - 1, bytes: 0 };
+        match feed.ring.after(from - 1) {
             RingRead::Batches(batches) => {
-                let head = batches.last().map_or(from - 1, |batch| batch.last).max(feed.history.revision());
                 let revisions = batches.iter().flat_map(|batch| &batch.revisions);
-                let mut scan = Scan { from, end: from - 1, bytes: 0, head };
-                let mut full = false;
                 for revision in revisions.skip_while(|revision| revision.revision() < from) {
-                    full = !scan.step(self, revision, feed)?;
-                    if full {
+                    if !scan.step(self, revision, feed)? {
                         break;
                     }
                 }
-                (if full { scan.end } else { batches.last().map_or(from - 1, |batch| batch.last) }, head)
             }
             RingRead::Behind { .. } => {
-                let head = feed.history.revision();
-                let mut scan = Scan { from, end: from - 1, bytes: 0, head };
-                let mut full = false;
-                feed.history.scan(from, &mut |events| {
-                    full = !scan.step(self, &SharedRevision::new(Arc::new(events)), feed)?;
-                    Ok(!full)
-                })?;
-                (if full { scan.end } else { head }, head)
+                feed.history.scan(from, &mut |events| scan.step(self, &SharedRevision::new(Arc::new(events)), feed))?
             }
-        };
-        self.send_pending(Some(head));
+        }
+        let end = if scan.bytes < self.catch_up_bytes { limit.max(from - 1) } else { scan.end };
+        self.send_pending(Some(self.position));
         self.advance_cohorts(from, end);
         Ok(!self.cohorts.is_empty())
     }
@@ -127,17 +122,20 @@ impl Shard {
 /// How far one step has come.
 struct Scan {
     from: i64,
+    /// The last revision that it may offer.
+    limit: i64,
     end: i64,
     bytes: usize,
-    /// The store revision, which is what headers name.
-    head: i64,
 }
 
 impl Scan {
     /// Offers one revision; false once the step has done its part.
     fn step(&mut self, shard: &mut Shard, revision: &SharedRevision, feed: Feed<'_>) -> Result<bool, ReadError> {
+        if revision.revision() > self.limit {
+            return Ok(false);
+        }
         shard.offer(revision, Mode::CatchUp, self.from, feed.history)?;
-        shard.send_large(Some(self.head));
+        shard.send_large(Some(shard.position));
         self.end = revision.revision();
         self.bytes += revision.events().iter().map(crate::event::ChangeEvent::size).sum::<usize>();
         Ok(self.bytes < shard.catch_up_bytes)

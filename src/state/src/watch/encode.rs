@@ -62,10 +62,13 @@ impl SharedRevision {
         &self.source.events
     }
 
-    /// The event at `ix` as an element of the response's list. The previous version is left out where it is compacted.
+    /// The event at `ix` as an element of the response's list. The previous version is left out where etcd could not read
+    /// it any more: etcd reads at the revision before the event's, which is refused below the compaction. What counts is
+    /// the compaction that `history` shows now, wherever the event came from.
     pub(super) fn encoded(&self, ix: usize, prev_kv: bool, history: &dyn History) -> Result<Bytes, ReadError> {
         let (event, encoded) = (&self.source.events[ix], &self.encoded[ix]);
-        let Some(prev) = event.prev.filter(|_| prev_kv) else {
+        let readable = prev_kv && self.source.revision > history.compacted();
+        let Some(prev) = event.prev.filter(|_| readable) else {
             return Ok(encoded.plain.get_or_init(|| encode_event(event, None)).clone());
         };
         if let Some(bytes) = encoded.with_prev.get() {
@@ -73,8 +76,6 @@ impl SharedRevision {
         }
         let prev = match &event.prev_kv {
             Some(kv) => Some(kv.clone()),
-            // etcd reads at the revision before the event's, which is refused below the compaction.
-            None if self.source.revision <= history.compacted() => None,
             None => history.kv_at(prev)?,
         };
         Ok(encoded.with_prev.get_or_init(|| encode_event(event, prev.as_deref())).clone())
@@ -273,13 +274,19 @@ mod tests {
 
     #[test]
     fn the_previous_version_is_left_out_once_it_is_compacted() {
-        let source = RevisionEvents { revision: 7, events: vec![event(EventKind::Put, Some(3))] };
+        let carried = ChangeEvent { prev_kv: Some(Bytes::new()), ..event(EventKind::Put, Some(3)) };
+        let source = RevisionEvents { revision: 7, events: vec![event(EventKind::Put, Some(3)), carried] };
         let mut history = TestHistory::default();
         history.set_version(3, b"old");
-        history.compacted = 7;
         let shared = SharedRevision::new(Arc::new(source));
-        let out = WatchOut { events: Payload::One(shared.encoded(0, true, &history).unwrap()), ..WatchOut::default() };
-        assert_eq!(decode(&out, HeaderIds::default()).events[0].prev_kv, None);
+        for (compacted, present) in [(6, true), (7, false)] {
+            history.compacted = compacted;
+            for ix in 0..2 {
+                let events = Payload::One(shared.encoded(ix, true, &history).unwrap());
+                let response = decode(&WatchOut { events, ..WatchOut::default() }, HeaderIds::default());
+                assert_eq!(response.events[0].prev_kv.is_some(), present, "event {ix}, compacted at {compacted}");
+            }
+        }
     }
 
     #[test]

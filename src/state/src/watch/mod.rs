@@ -7,7 +7,8 @@
 //!
 //! Contract, for each watcher: every event of its range from its start on, in order, once, all events of one revision
 //! together; or one response that says from which revision on the history still exists. A progress response with
-//! revision R comes after everything up to R. Writers never wait: what a client does not take in costs its own stream only.
+//! revision R comes after everything up to R and before everything else, for each watcher that it concerns. Writers never
+//! wait: what a client does not take in costs its own stream only.
 //!
 //! Left out: gRPC, threads, clocks and wakers. A shard does nothing by itself; the server calls it (see `Shard`).
 

@@ -36,7 +36,9 @@ impl Shard {
                 continue;
             }
             let due = std::mem::replace(&mut watcher.progress_due, true);
-            if due && !full && watcher.mode == Mode::Live && watcher.start <= revision {
+            // One that began at a view ahead of the ring was told that revision, and progress does not go back.
+            let reached = watcher.start <= revision && watcher.next <= revision + 1;
+            if due && !full && watcher.mode == Mode::Live && reached {
                 stream.outbox.push(WatchOut { watch_id, revision, ..WatchOut::default() });
                 sent = true;
             }

@@ -56,9 +56,9 @@ pub struct ShardStats {
 /// How a watcher gets its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
-    /// From the ring; it has everything up to the shard's position that is not before `next`.
+    /// From the ring; it has everything up to the shard's position that is not before `next`, and nothing behind it.
     Live,
-    /// From the store, as a member of the cohort at `next`.
+    /// From the store, as a member of the cohort at `next`, up to the shard's position.
     CatchUp,
     /// Its stream's queue was full when revision `next` was due; it continues there once the queue has drained.
     Blocked,
@@ -291,6 +291,9 @@ impl Shard {
             }
         };
         let watch_id = stream.assign_id(create.watch_id);
+        if let Some(target) = &mut stream.progress_request {
+            *target = revision.max(*target); // the answer must not name less than this one
+        }
         self.answer(id, WatchOut { watch_id, ..created });
         if !std::mem::replace(&mut self.subscribed, true) {
             self.position = feed.ring.subscribe();

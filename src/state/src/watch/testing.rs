@@ -71,6 +71,32 @@ impl TestHistory {
     }
 }
 
+/// The same history as an older view shows it.
+#[derive(Debug)]
+pub(super) struct AsOf<'a>(pub(super) i64, pub(super) &'a TestHistory);
+
+impl History for AsOf<'_> {
+    fn revision(&self) -> i64 {
+        self.0
+    }
+
+    fn compacted(&self) -> i64 {
+        self.1.compacted
+    }
+
+    fn scan(
+        &self,
+        from: i64,
+        visit: &mut dyn FnMut(RevisionEvents) -> Result<bool, ReadError>,
+    ) -> Result<(), ReadError> {
+        self.1.scan(from, &mut |events| if events.revision > self.0 { Ok(false) } else { visit(events) })
+    }
+
+    fn kv_at(&self, revision: Revision) -> Result<Option<Bytes>, ReadError> {
+        if revision.main > self.0 { Ok(None) } else { self.1.kv_at(revision) }
+    }
+}
+
 impl History for TestHistory {
     fn revision(&self) -> i64 {
         self.revisions.last().map_or(1, |events| events.revision)

@@ -63,21 +63,36 @@ struct Plan {
     total: u64,
     key_space: u64,
     key_size: usize,
-    value: Bytes,
+    /// Random bytes, of which each value is a piece: values that compress well would flatter whoever compresses.
+    noise: Bytes,
+    value_size: usize,
     serializable: bool,
 }
 
 impl Plan {
+    fn value(&self, n: u64) -> Bytes {
+        let start = usize::try_from(scatter(n)).unwrap_or(usize::MAX) % NOISE_BYTES;
+        self.noise.slice(start..start + self.value_size)
+    }
+
     fn request(&self, n: u64) -> anyhow::Result<Bytes> {
         let key = key(if self.key_space == 0 { n } else { scatter(n) % self.key_space }, self.key_size);
         match self.workload {
-            Workload::Put => frame(&PutRequest { key, value: self.value.clone(), ..Default::default() }),
+            Workload::Put => frame(&PutRequest { key, value: self.value(n), ..Default::default() }),
             Workload::Range => {
                 let serializable = self.serializable;
                 frame(&RangeRequest { key, serializable, ..Default::default() })
             }
         }
     }
+}
+
+/// Bytes of which values are cut.
+const NOISE_BYTES: usize = 4 << 20;
+
+/// The same random bytes in every run.
+fn noise(value_size: usize) -> Bytes {
+    (0..(NOISE_BYTES + value_size) as u64 / 8 + 1).flat_map(|n| scatter(n).to_le_bytes()).collect()
 }
 
 /// A fixed pseudo-random order (SplitMix64's finaliser), so that two runs touch the same keys.
@@ -150,7 +165,8 @@ async fn measure(workload: Workload, options: &Options) -> anyhow::Result<Report
         total: options.total,
         key_space: options.key_space,
         key_size: options.key_size,
-        value: Bytes::from(vec![b'v'; options.val_size]),
+        noise: noise(options.val_size),
+        value_size: options.val_size,
         serializable: options.serializable,
     });
     let mut connections = Vec::with_capacity(options.conns);

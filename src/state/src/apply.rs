@@ -22,7 +22,7 @@ use crate::schema::{
     META_APPLIED, META_CLUSTER, META_COMPACTED, META_COMPACTION_DONE, META_CONF_STATE, META_REVISION, META_SCHEMA,
     VERSION, alarm_key, lease_key, member_key,
 };
-use crate::store::{ReadView, Store, decode_applied, get_i64, load_alarms, load_leases, load_members};
+use crate::store::{ReadView, Shown, Store, decode_applied, get_i64, load_alarms, load_leases, load_members};
 use crate::txn;
 use crate::write::Writer;
 
@@ -95,7 +95,7 @@ impl StateMachine {
         let alarms = load_alarms(view.as_ref())?.into_iter().map(|alarm| (alarm.alarm, alarm.member_id)).collect();
         let lessor = Lessor::default();
         load_leases(view.as_ref(), &lessor)?;
-        let read_view = ReadView { revision, compacted, applied, applied_term, view };
+        let read_view = ReadView::new(Shown { revision, compacted, applied, applied_term }, view);
         let store = Arc::new(Store::new(engine.clone(), read_view, lessor, compaction_done));
         Ok(Self { engine, store, revision, compacted, applied, applied_term, cluster, conf_state, members, alarms })
     }
@@ -251,14 +251,13 @@ impl StateMachine {
         applied.put_u64(self.applied_term.0);
         overlay.put(Column::Meta, META_APPLIED, applied.freeze());
         overlay.put(Column::Meta, META_REVISION, self.revision.to_be_bytes().to_vec());
-        self.engine.write(&overlay.into_batch())?;
-        self.store.publish(ReadView {
+        let shown = Shown {
             revision: self.revision,
             compacted: self.compacted,
             applied: self.applied,
             applied_term: self.applied_term,
-            view: self.engine.view()?,
-        });
+        };
+        self.store.commit(&overlay.into_batch(), shown)?;
         self.store.ring().publish(events, self.revision);
         Ok(())
     }

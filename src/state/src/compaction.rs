@@ -85,6 +85,7 @@ impl Compactor {
             return Ok(Progress::More);
         }
         self.store.set_compaction_done(target);
+        self.store.renew_view()?;
         Ok(Progress::Done(target))
     }
 
@@ -109,4 +110,32 @@ fn delete_superseded(batch: &mut Batch, revision: Revision, value: &[u8], target
         batch.delete(Column::Hist, hist_key(&key, revision));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use cairn_api::etcdserverpb::{CompactionRequest, PutRequest};
+    use cairn_storage::MemoryEngine;
+    use cairn_types::{Entry, EntryKind, LogIndex, Term};
+
+    use super::*;
+    use crate::{Command, EntryBuilder, Origin, StateMachine};
+
+    #[test]
+    fn a_member_that_is_idle_does_not_hold_on_to_what_a_compaction_deleted() {
+        let mut machine = StateMachine::open(Arc::new(MemoryEngine::new())).unwrap();
+        let put = |value: &'static str| PutRequest { key: "k".into(), value: value.into(), ..Default::default() };
+        let mut builder = EntryBuilder::new(Origin::default());
+        builder.push(&Command::Put(put("old")));
+        builder.push(&Command::Put(put("new")));
+        builder.push(&Command::Compact(CompactionRequest { revision: 3, physical: false }));
+        let entry = Entry { index: LogIndex(1), term: Term(1), kind: EntryKind::Normal, data: builder.finish() };
+        machine.apply(&[entry]).unwrap();
+        let store = machine.store();
+        let superseded = Revision::new(2, 0);
+        assert!(store.view().kv_at(superseded).unwrap().is_some());
+        assert_eq!(Compactor::new(store.clone()).step(100).unwrap(), Progress::Done(3));
+        assert!(store.view().kv_at(superseded).unwrap().is_none(), "nothing was applied since");
+        assert_eq!(store.view().revision, 3);
+    }
 }

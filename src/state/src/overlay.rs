@@ -14,11 +14,13 @@ type Pending = BTreeMap<Bytes, Option<Bytes>>;
 pub(crate) struct Overlay {
     base: Arc<dyn View>,
     pending: [Pending; Column::ALL.len()],
+    /// Bytes of previous versions that the batch's events hold.
+    pub(crate) previous_bytes: usize,
 }
 
 impl Overlay {
     pub(crate) fn new(base: Arc<dyn View>) -> Self {
-        Self { base, pending: Default::default() }
+        Self { base, pending: Default::default(), previous_bytes: 0 }
     }
 
     pub(crate) fn put(&mut self, column: Column, key: impl Into<Bytes>, value: impl Into<Bytes>) {

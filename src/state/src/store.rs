@@ -1,14 +1,14 @@
 //! The read side: what was applied, for any number of readers at once.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::ArcSwap;
 use bytes::{Buf, Bytes};
 use cairn_api::etcdserverpb as pb;
 use cairn_api::mvccpb::KeyValue;
-use cairn_storage::{Column, Engine, View};
+use cairn_storage::{Batch, Column, Engine, View};
 use cairn_types::limits::MAX_WATCH_RING_BYTES;
 use cairn_types::{LeaseId, LogIndex, Revision, Term};
 
@@ -28,17 +28,36 @@ pub struct Store {
     lessor: Lessor,
     /// The last compaction whose deletions are done.
     compaction_done: AtomicI64,
+    /// Held while a batch is written and shown, so that whoever takes a view meanwhile cannot see it half.
+    changing: Mutex<()>,
 }
 
 impl Store {
     pub(crate) fn new(engine: Arc<dyn Engine>, view: ReadView, lessor: Lessor, compaction_done: i64) -> Self {
         let ring = WatchRing::new(view.revision, MAX_WATCH_RING_BYTES);
         let compaction_done = AtomicI64::new(compaction_done);
-        Self { engine, view: ArcSwap::from_pointee(view), ring, lessor, compaction_done }
+        Self { engine, view: ArcSwap::from_pointee(view), ring, lessor, compaction_done, changing: Mutex::new(()) }
     }
 
-    pub(crate) fn publish(&self, view: ReadView) {
-        self.view.store(Arc::new(view));
+    fn change(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().expect("nobody panics while the view changes")
+    }
+
+    /// Writes a batch and shows the state that it makes.
+    pub(crate) fn commit(&self, batch: &Batch, shown: Shown) -> Result<(), StateError> {
+        let _changing = self.change();
+        self.engine.write(batch)?;
+        self.view.store(Arc::new(ReadView::new(shown, self.engine.view()?)));
+        Ok(())
+    }
+
+    /// Shows the same state by a new view of the engine: an old one keeps the engine from giving back the space of what
+    /// was deleted since.
+    pub(crate) fn renew_view(&self) -> Result<(), StateError> {
+        let _changing = self.change();
+        let shown = self.view.load().shown();
+        self.view.store(Arc::new(ReadView::new(shown, self.engine.view()?)));
+        Ok(())
     }
 
     pub(crate) fn set_compaction_done(&self, revision: i64) {
@@ -105,7 +124,26 @@ pub struct ReadView {
     pub(crate) view: Arc<dyn View>,
 }
 
+/// What a view shows, beside the data.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shown {
+    pub(crate) revision: i64,
+    pub(crate) compacted: i64,
+    pub(crate) applied: LogIndex,
+    pub(crate) applied_term: Term,
+}
+
 impl ReadView {
+    pub(crate) fn new(shown: Shown, view: Arc<dyn View>) -> Self {
+        let Shown { revision, compacted, applied, applied_term } = shown;
+        Self { revision, compacted, applied, applied_term, view }
+    }
+
+    fn shown(&self) -> Shown {
+        let Self { revision, compacted, applied, applied_term, .. } = *self;
+        Shown { revision, compacted, applied, applied_term }
+    }
+
     pub(crate) fn reader(&self) -> Reader<'_> {
         Reader { view: self.view.as_ref(), revision: self.revision, compacted: self.compacted }
     }

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use cairn_api::mvccpb::KeyValue;
 use cairn_storage::{Column, View};
+use cairn_types::limits::MAX_WATCH_RING_BYTES;
 use cairn_types::{KeyRange, LeaseId, Revision};
 
 use crate::error::StateError;
@@ -134,15 +135,28 @@ impl<'a> Writer<'a> {
         if let Some(prev) = prev {
             self.overlay.put(Column::Hist, hist_key(&kv.key, prev), vec![encode_kind(EventKind::Put)]);
         }
+        let prev_kv = previous.and_then(|(_, live)| (!live.pointer).then_some(live.kv));
+        let prev_kv = prev_kv.filter(|prev_kv| self.hold_previous(prev_kv.len()));
         self.events.push(ChangeEvent {
             kind,
-            key: kv.key.clone(),
+            key: key_of_kv(&encoded, &kv.key),
             kv: encoded.clone(),
             created: kind == EventKind::Put && prev.is_none(),
             prev,
-            prev_kv: previous.and_then(|(_, live)| (!live.pointer).then_some(live.kv)),
+            prev_kv,
         });
         encoded
+    }
+
+    /// Whether the events of the batch may hold so many bytes more of previous versions: not where a deletion of many
+    /// keys would read the values of all of them into memory; who wants them then finds them in the store.
+    fn hold_previous(&mut self, bytes: usize) -> bool {
+        let held = self.overlay.previous_bytes + bytes;
+        let fits = held <= MAX_WATCH_RING_BYTES;
+        if fits {
+            self.overlay.previous_bytes = held;
+        }
+        fits
     }
 
     fn move_attachment(&mut self, key: &[u8], from: LeaseId, to: LeaseId) {
@@ -158,6 +172,16 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// The key within an encoded KeyValue, whose first field it is. The request's own bytes are part of the whole Raft entry,
+/// which an event would keep in memory for as long as it is in the ring.
+fn key_of_kv(encoded: &Bytes, key: &Bytes) -> Bytes {
+    let start = 1 + prost::length_delimiter_len(key.len());
+    match encoded.get(start..start + key.len()) {
+        Some(found) if found == key.as_ref() => encoded.slice(start..start + key.len()),
+        _ => Bytes::copy_from_slice(key),
+    }
+}
+
 /// The keys that are attached to a lease, in key order.
 pub(crate) fn attached_keys(view: &dyn View, lease: LeaseId) -> Result<Vec<Bytes>, StateError> {
     let prefix = lease_attachment(lease, &[]);
@@ -167,4 +191,54 @@ pub(crate) fn attached_keys(view: &dyn View, lease: LeaseId) -> Result<Vec<Bytes
         keys.push(Bytes::copy_from_slice(&cursor.key()[prefix.len()..]));
     }
     Ok(keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use cairn_storage::{Engine, MemoryEngine};
+
+    use super::*;
+
+    fn overlay() -> Overlay {
+        Overlay::new(MemoryEngine::new().view().expect("the memory engine has views"))
+    }
+
+    fn put(writer: &mut Writer<'_>, key: Bytes, value: Bytes) {
+        writer.put(key, value, LeaseId::NONE).expect("the memory engine does not fail");
+    }
+
+    #[test]
+    fn an_event_does_not_keep_the_entry_in_memory_that_it_came_with() {
+        let mut overlay = overlay();
+        let mut writer = Writer::new(&mut overlay, 1, -1);
+        let entry = Bytes::from(vec![b'k'; 1 << 20]);
+        for length in [1, 127, 128, 20_000] {
+            put(&mut writer, entry.slice(1_000..1_000 + length), Bytes::new());
+        }
+        writer.delete_range(&KeyRange::all()).unwrap();
+        let events = writer.finish().unwrap().events;
+        drop(overlay);
+        assert_eq!(events.len(), 8);
+        assert!(entry.is_unique(), "an event shares the memory of the whole entry");
+        assert!(events.iter().all(|event| !event.key.is_empty() && event.key.iter().all(|byte| *byte == b'k')));
+    }
+
+    #[test]
+    fn the_deletion_of_much_does_not_hold_all_that_was_deleted() {
+        let engine: Arc<dyn Engine> = Arc::new(MemoryEngine::new());
+        let mut overlay = Overlay::new(engine.view().unwrap());
+        let value = Bytes::from(vec![0; cairn_types::limits::INLINE_VALUE_MAX_BYTES - 1]);
+        let keys = 2 * MAX_WATCH_RING_BYTES / value.len();
+        let mut writer = Writer::new(&mut overlay, 1, -1);
+        (0..keys).for_each(|key| put(&mut writer, Bytes::from(format!("{key:08}")), value.clone()));
+        writer.finish().unwrap();
+        let mut writer = Writer::new(&mut overlay, 2, -1);
+        assert_eq!(writer.delete_range(&KeyRange::all()).unwrap(), i64::try_from(keys).unwrap());
+        let events = writer.finish().unwrap().events;
+        let held: usize = events.iter().filter_map(|event| event.prev_kv.as_ref()).map(Bytes::len).sum();
+        assert!(held > MAX_WATCH_RING_BYTES / 2 && held <= MAX_WATCH_RING_BYTES, "{held}");
+        assert!(events.iter().all(|event| event.prev.is_some()), "the store still knows them");
+    }
 }

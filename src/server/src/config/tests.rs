@@ -1,6 +1,11 @@
-//! What is accepted, and what is refused with which words.
+//! What is accepted, and what is refused with which words; and that docs/COMPATIBILITY.md says the same.
 
+use std::collections::BTreeMap;
+
+use super::flags::{ALIASES, IGNORED};
 use super::*;
+
+const COMPATIBILITY: &str = include_str!("../../../../docs/COMPATIBILITY.md");
 
 fn config(args: &[&str]) -> Result<Config, ConfigError> {
     let args = std::iter::once("cairnd").chain(args.iter().copied()).map(OsString::from).collect();
@@ -95,4 +100,58 @@ fn sizes_and_quotas_are_read() {
     assert_eq!(config.node.memory_budget_bytes, 64 << 20);
     assert_eq!(config.node.quota, QuotaConfig::Never);
     assert!(refusal(&["--memory-budget=1MiB"]).contains("at least 32MiB"));
+}
+
+/// The words between backticks.
+fn quoted(cell: &str) -> impl Iterator<Item = &str> {
+    cell.split('`').skip(1).step_by(2)
+}
+
+/// The flags of a table of the document, by name, each with the words of the second column.
+fn documented(heading: &str) -> BTreeMap<&'static str, Vec<&'static str>> {
+    let heading = format!("\n### {heading}\n");
+    let (_, section) = COMPATIBILITY.split_once(&heading).unwrap_or_else(|| panic!("no heading {heading:?}"));
+    let section = section.split("\n#").next().unwrap_or_default();
+    let mut flags = BTreeMap::new();
+    for row in section.lines().filter(|line| line.starts_with("| `--")) {
+        let mut cells = row.trim_matches('|').split('|');
+        let names = quoted(cells.next().unwrap_or_default());
+        let words: Vec<_> = cells.next().map(|cell| quoted(cell).collect()).unwrap_or_default();
+        for name in names {
+            let name = name.strip_prefix("--").unwrap_or_else(|| panic!("{name} is no flag"));
+            assert!(flags.insert(name, words.clone()).is_none(), "--{name} is documented twice");
+        }
+    }
+    flags
+}
+
+#[test]
+fn the_document_has_each_flag_in_the_state_that_it_has_here() {
+    let (mut work, mut only, mut refused) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+    for flag in FLAGS {
+        match flag.support {
+            Support::Works => {
+                work.insert(flag.name, Some(flag.default).filter(|default| !default.is_empty()).into_iter().collect());
+            }
+            Support::Only(values, _) => {
+                only.insert(flag.name, values.to_vec());
+            }
+            Support::Refused(_) => refused.push(flag.name),
+        }
+    }
+    refused.sort_unstable();
+    assert_eq!(documented("Flags that work"), work);
+    assert_eq!(documented("Flags with one accepted value"), only);
+    assert_eq!(documented("Flags that are refused").into_keys().collect::<Vec<_>>(), refused);
+}
+
+#[test]
+fn the_document_has_each_old_name() {
+    let old: BTreeMap<_, _> = ALIASES.iter().map(|(old, new)| (*old, format!("--{new}"))).collect();
+    let documented_old = documented("Old names").into_iter().map(|(old, new)| (old, new.concat()));
+    assert_eq!(documented_old.collect::<BTreeMap<_, _>>(), old);
+    let mut ignored = IGNORED.to_vec();
+    ignored.sort_unstable();
+    let documented_ignored = documented("Accepted without effect, with a warning").into_keys();
+    assert_eq!(documented_ignored.collect::<Vec<_>>(), ignored);
 }

@@ -83,7 +83,10 @@ impl DataDir {
 
 fn create(path: &Path) -> Result<(), DataDirError> {
     if !path.exists() {
-        return DirBuilder::new().recursive(true).mode(MODE).create(path).map_err(failed("create", path));
+        DirBuilder::new().recursive(true).mode(MODE).create(path).map_err(failed("create", path))?;
+        // Else a power failure could take the new folder, and every acknowledged write in it.
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        return File::open(parent).and_then(|folder| folder.sync_all()).map_err(failed("sync", parent));
     }
     let mode = fs::metadata(path).map_err(failed("look at", path))?.permissions().mode() & 0o777;
     if mode & !MODE != 0 {

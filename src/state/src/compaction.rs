@@ -84,8 +84,8 @@ impl Compactor {
         if resume.is_some() {
             return Ok(Progress::More);
         }
-        self.store.set_compaction_done(target);
         self.store.renew_view()?;
+        self.store.set_compaction_done(target);
         Ok(Progress::Done(target))
     }
 

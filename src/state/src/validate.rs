@@ -4,7 +4,7 @@ use cairn_api::ApiError;
 use cairn_api::etcdserverpb::range_request::{SortOrder, SortTarget};
 use cairn_api::etcdserverpb::request_op::Request;
 use cairn_api::etcdserverpb::{DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Checks a Range request.
 ///
@@ -98,20 +98,59 @@ fn check_ops(request: &TxnRequest, max_ops: usize) -> Result<(), ApiError> {
 #[derive(Default)]
 struct Writes<'a> {
     puts: BTreeSet<&'a [u8]>,
-    deletes: Vec<Interval<'a>>,
+    deletes: Intervals<'a>,
 }
 
-/// An interval as etcd's check sees it: an empty `end` is open, and an `end` of one zero byte is taken literally, so
-/// that it collides with nothing (a quirk that clients may rely on).
-struct Interval<'a> {
-    start: &'a [u8],
-    end: Option<&'a [u8]>,
-    single: bool,
+/// Where an interval ends: just before or just after a key, in this order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct End<'a>(&'a [u8], Side);
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Side {
+    Before,
+    After,
 }
 
-impl Interval<'_> {
+/// Intervals of keys by their start, none of which touches another, so that a look-up is one step however many there are:
+/// a request may hold thousands.
+#[derive(Default)]
+struct Intervals<'a>(BTreeMap<&'a [u8], End<'a>>);
+
+impl<'a> Intervals<'a> {
     fn contains(&self, key: &[u8]) -> bool {
-        if self.single { key == self.start } else { self.start <= key && self.end.is_none_or(|end| key < end) }
+        self.0.range(..=key).next_back().is_some_and(|(_, end)| *end > End(key, Side::Before))
+    }
+
+    /// Adds an interval as etcd's check sees it: an `end` of one zero byte is taken literally, so that nothing lies within
+    /// (a quirk that clients may rely on).
+    fn add_request(&mut self, request: &'a DeleteRangeRequest) {
+        let end = if request.range_end.is_empty() {
+            End(&request.key, Side::After)
+        } else {
+            End(&request.range_end, Side::Before)
+        };
+        if end > End(&request.key, Side::Before) {
+            self.add(&request.key, end);
+        }
+    }
+
+    fn add(&mut self, mut start: &'a [u8], mut end: End<'a>) {
+        if let Some((before, reach)) = self.0.range(..=start).next_back()
+            && *reach >= End(start, Side::Before)
+        {
+            (start, end) = (before, end.max(*reach));
+        }
+        while let Some((next, reach)) = self.0.range(start..).next().map(|(next, reach)| (*next, *reach))
+            && End(next, Side::Before) <= end
+        {
+            end = end.max(reach);
+            self.0.remove(next);
+        }
+        self.0.insert(start, end);
+    }
+
+    fn append(&mut self, other: Self) {
+        other.0.into_iter().for_each(|(start, end)| self.add(start, end));
     }
 }
 
@@ -120,8 +159,7 @@ impl<'a> Writes<'a> {
         let mut writes = Self::default();
         for op in ops {
             if let Some(Request::RequestDeleteRange(delete)) = &op.request {
-                let single = delete.range_end.is_empty();
-                writes.deletes.push(Interval { start: &delete.key, end: Some(&delete.range_end), single });
+                writes.deletes.add_request(delete);
             }
         }
         for op in ops {
@@ -148,15 +186,46 @@ impl<'a> Writes<'a> {
             }
             self.add_put(key)?;
         }
-        self.deletes.extend(then.deletes);
-        self.deletes.extend(otherwise.deletes);
+        self.deletes.append(then.deletes);
+        self.deletes.append(otherwise.deletes);
         Ok(())
     }
 
     fn add_put(&mut self, key: &'a [u8]) -> Result<(), ApiError> {
-        if self.deletes.iter().any(|interval| interval.contains(key)) || !self.puts.insert(key) {
+        if self.deletes.contains(key) || !self.puts.insert(key) {
             return Err(ApiError::DuplicateKey);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key() -> impl Strategy<Value = Vec<u8>> {
+        proptest::collection::vec(0u8..3, 1..3)
+    }
+
+    proptest! {
+        /// Merged intervals hold a key exactly where one of the requests, taken by itself, does.
+        #[test]
+        fn intervals_answer_as_the_requests_one_by_one(
+            requests in proptest::collection::vec((key(), proptest::option::of(key())), 0..8), probe in key(),
+        ) {
+            let requests: Vec<_> = requests.into_iter().map(|(key, end)| DeleteRangeRequest {
+                key: key.into(), range_end: end.unwrap_or_default().into(), prev_kv: false,
+            }).collect();
+            let mut intervals = Intervals::default();
+            requests.iter().for_each(|request| intervals.add_request(request));
+            let expected = requests.iter().any(|request| {
+                if request.range_end.is_empty() { request.key == probe } else { request.key <= probe && probe < request.range_end }
+            });
+            prop_assert_eq!(intervals.contains(&probe), expected);
+            let ends: Vec<_> = intervals.0.iter().collect();
+            prop_assert!(ends.windows(2).all(|pair| *pair[0].1 < End(pair[1].0, Side::Before)), "they do not touch");
+        }
     }
 }

@@ -93,7 +93,10 @@ impl SnapshotReader {
             parts.iter().map(|part| part.head.len() as u64 + part.file.as_ref().map_or(0, |(_, size)| *size)).sum();
         let total_bytes = (content + 1).next_multiple_of(ALIGNMENT);
         // The end and the zeros behind it are the same byte.
-        parts.push(Part { head: std::iter::repeat_n(END, usize::try_from(total_bytes - content).unwrap_or(1)).collect(), file: None });
+        parts.push(Part {
+            head: std::iter::repeat_n(END, usize::try_from(total_bytes - content).unwrap_or(1)).collect(),
+            file: None,
+        });
         parts.reverse();
         Ok(Self { total_bytes, parts, head: io::Cursor::default(), file: None })
     }

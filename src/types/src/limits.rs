@@ -39,6 +39,9 @@ pub const MAX_REPLAY_BYTES: u64 = 64 << 20;
 /// Entries of the log that are kept below what the store has on disk, for members that are behind (etcd's number).
 pub const KEPT_LOG_ENTRIES: u64 = 5_000;
 
+/// Most bytes of entries that are kept so; at the limit fewer entries are kept.
+pub const MAX_KEPT_LOG_BYTES: u64 = 256 << 20;
+
 /// Most leases that one log entry revokes on expiry; the rest wait for the next entry.
 pub const MAX_REVOKES_PER_ENTRY: usize = 1_000;
 
@@ -65,6 +68,9 @@ pub const MAX_CONCURRENT_SNAPSHOTS: usize = 4;
 
 /// Most reads of more than one key at once; at the limit the next waits.
 pub const MAX_CONCURRENT_SCANS: usize = 32;
+
+/// Most RangeStreams that are being read at once; at the limit the next waits as other reads do.
+pub const MAX_CONCURRENT_RANGE_STREAMS: usize = 32;
 
 /// How long such a read waits, in milliseconds, before it gets `too many requests`.
 pub const MAX_SCAN_WAIT_MS: u64 = 5_000;

@@ -1,6 +1,6 @@
 //! `snapshot restore`: a data directory with the snapshot's data, and a new cluster of one member around it.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -31,7 +31,8 @@ pub(crate) fn run(options: &Restore) -> anyhow::Result<()> {
     // Complete under another name first, so that a server never finds half a data directory.
     let partial = PathBuf::from(format!("{}.restoring", data_dir.display()));
     let outcome = build(options, &founding, &partial)
-        .and_then(|()| fs::rename(&partial, &data_dir).context("cannot give the finished data directory its name"));
+        .and_then(|()| fs::rename(&partial, &data_dir).context("cannot give the finished data directory its name"))
+        .and_then(|()| sync_parent(&data_dir).context("cannot write the name of the data directory to the disk"));
     if outcome.is_err() {
         // Best effort: the error that led here is the one to report.
         let _ = fs::remove_dir_all(&partial);
@@ -56,6 +57,19 @@ fn found(options: &Restore) -> anyhow::Result<Founding> {
     Ok(Founding { cluster: identity::cluster_id(&[id]), member })
 }
 
+/// The bump as the state takes it; half of all revisions must remain for later.
+fn check_bump(revision: i64, bump: u64) -> anyhow::Result<i64> {
+    let fits =
+        i64::try_from(bump).ok().filter(|bump| revision.checked_add(*bump).is_some_and(|sum| sum <= i64::MAX / 2));
+    fits.with_context(|| format!("--bump-revision {bump} is too large: the snapshot is at revision {revision}"))
+}
+
+/// A name survives a crash only once its folder is synced.
+fn sync_parent(path: &Path) -> std::io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent)?.sync_all()
+}
+
 fn build(options: &Restore, founding: &Founding, data_dir: &Path) -> anyhow::Result<()> {
     DirBuilder::new().mode(0o700).create(data_dir).with_context(|| format!("cannot create {}", data_dir.display()))?;
     DirBuilder::new().mode(0o700).create(layout::member_dir(data_dir))?;
@@ -63,7 +77,7 @@ fn build(options: &Restore, founding: &Founding, data_dir: &Path) -> anyhow::Res
     let (mut state, _engine) = snapshot::open(&layout::store_dir(data_dir))?;
     let id = MemberId(founding.member.id);
     let conf_state = ConfState::bootstrap([id]).encode();
-    let bump = i64::try_from(options.bump_revision).context("--bump-revision is too large")?;
+    let bump = check_bump(state.store().view().revision, options.bump_revision)?;
     state.restore(founding.cluster, vec![founding.member.clone()], conf_state, bump, options.mark_compacted)?;
     let (index, term) = state.applied();
     let wal_dir = options.wal_dir.clone().unwrap_or_else(|| layout::wal_dir(data_dir));
@@ -71,5 +85,26 @@ fn build(options: &Restore, founding: &Founding, data_dir: &Path) -> anyhow::Res
     let wal_options = WalOptions { segment_bytes: LOG_SEGMENT_BYTES, identity, sync: true };
     let (mut wal, _) = Wal::open(&wal_dir, wal_options)?;
     wal.reset_to(index, term, HardState { term, vote: 0, commit: index })?;
+    // Its files are synced; the names of the folders are not yet.
+    for folder in [layout::member_dir(data_dir), data_dir.to_owned()] {
+        File::open(&folder)
+            .and_then(|opened| opened.sync_all())
+            .with_context(|| format!("cannot sync {}", folder.display()))?;
+    }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bump_that_would_leave_no_revisions_is_refused() {
+        assert_eq!(check_bump(5, 0).unwrap(), 0);
+        assert_eq!(check_bump(5, 1_000_000_000).unwrap(), 1_000_000_000);
+        for bump in [i64::MAX as u64, u64::MAX, i64::MAX as u64 / 2] {
+            let error = check_bump(5, bump).unwrap_err().to_string();
+            assert!(error.contains("--bump-revision"), "{error}");
+        }
+    }
 }

@@ -91,11 +91,13 @@ fn human_size(bytes: u64) -> String {
         unit += 1;
     }
     let tenths = (u128::from(bytes) * 10 + u128::from(scale) / 2) / u128::from(scale);
-    if tenths < 100 && unit > 0 {
-        format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
-    } else {
-        format!("{} {}", (tenths + 5) / 10, UNITS[unit])
+    if unit > 0 && tenths < 100 {
+        return format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit]);
     }
+    // A half goes to the even neighbour, as in Go's formatting.
+    let (whole, rest) = (tenths / 10, tenths % 10);
+    let whole = if rest > 5 || (rest == 5 && whole % 2 == 1) { whole + 1 } else { whole };
+    format!("{whole} {}", UNITS[unit])
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 
-use clap::{Arg, ArgAction, Command, value_parser};
+use clap::{Arg, ArgAction, Command};
 
 use super::ConfigError;
 use super::flags::{self, ALIASES, FLAGS, Flag, IGNORED, Kind, Support};
@@ -80,8 +80,6 @@ pub fn command() -> Command {
             .default_missing_value("")
             .action(ArgAction::Set)
     });
-    let out =
-        Arg::new("out").long("out").value_name("DIR").required(true).value_parser(value_parser!(std::path::PathBuf));
     Command::new("cairnd")
         .about("A replicated key-value store that speaks the etcd v3 API")
         .after_help(
@@ -95,7 +93,7 @@ pub fn command() -> Command {
         .args(ignored)
         .arg(Arg::new("version").long("version").action(ArgAction::SetTrue).help("Print the version and exit"))
         .subcommand(
-            Command::new("generate-docs").hide(true).about("Writes the man page and shell completions").arg(out),
+            cairn_manual::subcommand(),
         )
 }
 
@@ -108,7 +106,7 @@ fn normalise(args: Vec<OsString>) -> Result<Vec<OsString>, ConfigError> {
         let Some(text) = arg.to_str() else { return Err(ConfigError::NotText(arg)) };
         let Some(name) = text.strip_prefix("--").or_else(|| text.strip_prefix('-')).filter(|name| !name.is_empty())
         else {
-            if normal.len() == 1 && text == "generate-docs" {
+            if normal.len() == 1 && text == cairn_manual::SUBCOMMAND {
                 normal.push(arg);
                 normal.extend(args);
                 return Ok(normal);
@@ -135,7 +133,7 @@ pub(crate) fn read(
     env: impl Iterator<Item = (OsString, OsString)>,
 ) -> Result<Request, ConfigError> {
     let matches = command().try_get_matches_from(normalise(args)?).map_err(ConfigError::CommandLine)?;
-    if let Some(("generate-docs", docs)) = matches.subcommand() {
+    if let Some((cairn_manual::SUBCOMMAND, docs)) = matches.subcommand() {
         let out = docs.get_one::<std::path::PathBuf>("out").expect("clap requires it").clone();
         return Ok(Request::GenerateDocs { out });
     }

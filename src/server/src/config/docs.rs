@@ -1,28 +1,14 @@
 //! Man page and shell completions, generated from the command line's own description.
 
-use std::fs;
 use std::io;
 use std::path::Path;
-
-use clap_complete::Shell;
 
 /// Writes `man/cairnd.1` and `completions/{bash,zsh,fish}/…` below `out`.
 ///
 /// # Errors
 /// Where a folder or file cannot be written.
 pub(crate) fn generate(out: &Path) -> io::Result<()> {
-    const NAME: &str = "cairnd";
-    let man = out.join("man");
-    fs::create_dir_all(&man)?;
-    let mut page = Vec::new();
-    clap_mangen::Man::new(super::command().version(crate::VERSION)).render(&mut page)?;
-    fs::write(man.join("cairnd.1"), page)?;
-    for (shell, folder) in [(Shell::Bash, "bash"), (Shell::Zsh, "zsh"), (Shell::Fish, "fish")] {
-        let folder = out.join("completions").join(folder);
-        fs::create_dir_all(&folder)?;
-        clap_complete::generate_to(shell, &mut super::command(), NAME, &folder)?;
-    }
-    Ok(())
+    cairn_manual::generate(super::command().version(crate::VERSION), out)
 }
 
 #[cfg(test)]

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use cairn_api::ApiError;
 use cairn_api::etcdserverpb as pb;
 use cairn_state::ReadError;
-use cairn_types::limits::{MAX_CONCURRENT_SCANS, MAX_SCAN_WAIT_MS, MAX_SLOW_REQUEST_LINES_PER_SEC};
+use cairn_types::limits::{
+    MAX_CONCURRENT_RANGE_STREAMS, MAX_CONCURRENT_SCANS, MAX_SCAN_WAIT_MS, MAX_SLOW_REQUEST_LINES_PER_SEC,
+};
 use tokio::sync::Semaphore;
 use tonic::Status;
 
@@ -19,7 +21,8 @@ pub(crate) struct Core {
     pub(crate) max_txn_ops: usize,
     pub(crate) slow_request: Duration,
     pub(crate) progress_interval: Duration,
-    scans: Semaphore,
+    scans: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
     slow_log: Limiter,
 }
 
@@ -30,7 +33,8 @@ impl Core {
             max_txn_ops: config.max_txn_ops,
             slow_request: config.slow_request,
             progress_interval: config.progress_notify_interval,
-            scans: Semaphore::new(MAX_CONCURRENT_SCANS),
+            scans: Arc::new(Semaphore::new(MAX_CONCURRENT_SCANS)),
+            streams: Arc::new(Semaphore::new(MAX_CONCURRENT_RANGE_STREAMS)),
             slow_log: Limiter::default(),
         }
     }
@@ -44,9 +48,35 @@ impl Core {
         &self,
         read: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, Status> {
-        let permit = tokio::time::timeout(Duration::from_millis(MAX_SCAN_WAIT_MS), self.scans.acquire()).await;
-        let Ok(Ok(_permit)) = permit else { return Err(ApiError::TooManyRequests.into()) };
-        match tokio::task::spawn_blocking(read).await {
+        self.admitted(&self.scans, read).await
+    }
+
+    /// As [`scan`](Self::scan), for a read that goes as fast as its client takes what it sends: those have places of their
+    /// own, so that clients which take nothing cannot keep others from reading.
+    ///
+    /// # Errors
+    /// As [`scan`](Self::scan).
+    pub(crate) async fn stream<T: Send + 'static>(
+        &self,
+        read: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, Status> {
+        self.admitted(&self.streams, read).await
+    }
+
+    async fn admitted<T: Send + 'static>(
+        &self,
+        places: &Arc<Semaphore>,
+        read: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, Status> {
+        let permit =
+            tokio::time::timeout(Duration::from_millis(MAX_SCAN_WAIT_MS), places.clone().acquire_owned()).await;
+        let Ok(Ok(permit)) = permit else { return Err(ApiError::TooManyRequests.into()) };
+        let run = move || {
+            // The read goes on where the client gives up, and holds its place until it ends.
+            let _permit = permit;
+            read()
+        };
+        match tokio::task::spawn_blocking(run).await {
             Ok(result) => result.map_err(|error| self.read_error(error)),
             Err(error) => Err(Status::internal(format!("the read was given up: {error}"))),
         }

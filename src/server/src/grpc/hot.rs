@@ -90,35 +90,69 @@ fn frame(message: &impl Message) -> Result<Bytes, Status> {
 
 /// The message of a unary request, to the end of its body. Nearly always it is one chunk, which is then not copied.
 async fn read_message(mut body: Incoming, limit: usize) -> Result<Bytes, Status> {
-    let mut whole = Bytes::new();
+    let mut received = Received::default();
     while !body.is_end_stream() {
         let Some(frame) = body.frame().await else { break };
         let frame = frame.map_err(|error| Status::new(Code::Cancelled, error.to_string()))?;
-        let Ok(chunk) = frame.into_data() else { continue };
-        whole = if whole.is_empty() { chunk } else { [whole, chunk].concat().into() };
-        check_length(&whole, limit)?;
+        if let Ok(chunk) = frame.into_data() {
+            received.add(chunk, limit)?;
+        }
     }
-    if whole.len() < PREFIX_BYTES {
-        return Err(Status::internal("a unary request has no message"));
-    }
-    if whole[0] != 0 {
-        return Err(Status::internal("a compressed message without grpc-encoding"));
-    }
-    let message = whole.split_off(PREFIX_BYTES);
-    if message.len() != message_length(&whole) {
-        return Err(Status::internal("a unary request has more or less than one message"));
-    }
-    Ok(message)
+    received.message()
 }
 
+/// What has arrived of a message, with its prefix. Never more than the prefix announces, and that never above a limit.
+#[derive(Default)]
+struct Received {
+    first: Bytes,
+    /// Everything, once there is a second chunk.
+    whole: BytesMut,
+}
+
+impl Received {
+    fn bytes(&self) -> &[u8] {
+        if self.whole.is_empty() { &self.first } else { &self.whole }
+    }
+
+    fn add(&mut self, chunk: Bytes, limit: usize) -> Result<(), Status> {
+        if self.bytes().is_empty() {
+            self.first = chunk;
+        } else {
+            if self.whole.is_empty() {
+                self.whole.reserve(self.first.len().max(PREFIX_BYTES + message_length(&self.first).min(limit)));
+                self.whole.put_slice(&self.first);
+            }
+            self.whole.put_slice(&chunk);
+        }
+        let received = self.bytes();
+        let Some(announced) = received.len().checked_sub(PREFIX_BYTES).map(|_| message_length(received)) else {
+            return Ok(());
+        };
+        if announced > limit {
+            return Err(oversize_status(announced, limit));
+        }
+        if received.len() - PREFIX_BYTES > announced {
+            return Err(Status::internal("a unary request has more than one message"));
+        }
+        Ok(())
+    }
+
+    fn message(self) -> Result<Bytes, Status> {
+        let mut message = if self.whole.is_empty() { self.first } else { self.whole.freeze() };
+        if message.len() < PREFIX_BYTES || message.len() - PREFIX_BYTES < message_length(&message) {
+            return Err(Status::internal("a unary request ends before its message does"));
+        }
+        let prefix = message.split_to(PREFIX_BYTES);
+        if prefix[0] != 0 {
+            return Err(Status::internal("a compressed message without grpc-encoding"));
+        }
+        Ok(message)
+    }
+}
+
+/// The length that a prefix announces, in bytes.
 fn message_length(prefix: &[u8]) -> usize {
     prefix.get(1..PREFIX_BYTES).map_or(0, |length| length.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)))
-}
-
-/// Refuses a message as soon as its length is known, so that it is never held.
-fn check_length(received: &[u8], limit: usize) -> Result<(), Status> {
-    let length = message_length(received);
-    if length > limit { Err(oversize_status(length, limit)) } else { Ok(()) }
 }
 
 /// The body of an answer: one message and its trailers, or what a generated stub made.
@@ -187,11 +221,35 @@ mod tests {
         assert_eq!(request("/etcdserverpb.Lease/Put", None), None);
     }
 
+    fn receive(chunks: &[&'static [u8]], limit: usize) -> Result<Bytes, Status> {
+        let mut received = Received::default();
+        chunks.iter().try_for_each(|chunk| received.add(Bytes::from_static(chunk), limit))?;
+        received.message()
+    }
+
+    #[test]
+    fn a_message_may_come_in_any_pieces() {
+        let chunks: [&[&'static [u8]]; 3] =
+            [&[b"\0\0\0\0\x03abc"], &[b"\0\0", b"\0\0\x03ab", b"c"], &[b"\0\0\0\0\x03", b"abc"]];
+        for pieces in chunks {
+            assert_eq!(receive(pieces, 9).unwrap().as_ref(), b"abc");
+        }
+    }
+
     #[test]
     fn a_message_is_refused_when_its_prefix_says_that_it_is_too_large() {
-        assert!(check_length(&[0, 0, 0], 1).is_ok(), "the length is not known yet");
-        assert!(check_length(&[0, 0, 0, 0, 9, 1], 9).is_ok());
-        let status = check_length(&[0, 0, 0, 1, 0], 255).unwrap_err();
+        assert!(receive(&[b"\0\0\0\0\x03abc"], 3).is_ok());
+        let status = receive(&[b"\0\0\0\x01\0"], 255).unwrap_err();
         assert_eq!(status.message(), "grpc: received message larger than max (256 vs. 255)");
+    }
+
+    #[test]
+    fn more_or_less_than_was_announced_is_refused_as_soon_as_it_shows() {
+        let mut received = Received::default();
+        received.add(Bytes::from_static(b"\0\0\0\0\x01a"), 9).unwrap();
+        assert!(received.add(Bytes::from_static(b"b"), 9).is_err(), "it is not kept until the end");
+        assert!(receive(&[b"\0\0\0\0\x03ab"], 9).is_err());
+        assert!(receive(&[b"\0\0\0"], 9).is_err());
+        assert!(receive(&[b"\x01\0\0\0\x01a"], 9).is_err(), "compressed");
     }
 }

@@ -48,7 +48,7 @@ pub(crate) fn run(
     let (sender, receiver) = mpsc::channel(MAX_CHUNKS_AHEAD);
     tokio::spawn(async move {
         let (worker, chunks) = (core.clone(), sender.clone());
-        if let Err(status) = core.scan(move || read(&worker, &view, &request, &chunks)).await {
+        if let Err(status) = core.stream(move || read(&worker, &view, &request, &chunks)).await {
             let _client_has_gone = sender.send(Err(status)).await;
         }
     });

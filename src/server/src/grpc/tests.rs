@@ -194,3 +194,30 @@ async fn the_server_stops_while_clients_hold_streams_open() {
     let status = responses.message().await.unwrap_err();
     assert_eq!(status.message(), "etcdserver: server stopped");
 }
+
+#[tokio::test]
+async fn a_read_whose_client_has_given_up_holds_its_place_until_it_ends() {
+    let server = Server::start().await;
+    let core = super::core::Core::new(server.node.clone(), &Config::new(Settings::default()).unwrap().serve);
+    let (end, held) = std::sync::mpsc::channel::<()>();
+    let held = Arc::new(std::sync::Mutex::new(held));
+    for _ in 0..cairn_types::limits::MAX_CONCURRENT_SCANS {
+        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        let held = held.clone();
+        let read = core.scan(move || {
+            begun.send(()).unwrap();
+            let _ended = held.lock().unwrap().recv();
+            Ok(())
+        });
+        tokio::select! {
+            ended = read => panic!("{ended:?}"),
+            begun = has_begun => begun.unwrap(),
+        }
+    }
+    let mut next = std::pin::pin!(core.scan(|| Ok(())));
+    assert!(futures::poll!(next.as_mut()).is_pending(), "all places are held by reads that still run");
+    core.stream(|| Ok(())).await.expect("streams have places of their own");
+    drop(end);
+    next.await.unwrap();
+    server.stop().await;
+}

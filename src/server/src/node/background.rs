@@ -3,13 +3,14 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use cairn_api::ApiError;
 use cairn_api::etcdserverpb as pb;
 use cairn_state::{Command, Compactor, ExpireLeases, Progress as CompactionProgress, StateError};
 use cairn_types::LogIndex;
-use cairn_types::limits::{KEPT_LOG_ENTRIES, MAX_REPLAY_BYTES, MAX_REVOKES_PER_ENTRY};
+use cairn_types::limits::{KEPT_LOG_ENTRIES, MAX_KEPT_LOG_BYTES, MAX_REPLAY_BYTES, MAX_REVOKES_PER_ENTRY};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::wal_thread::ToWal;
@@ -99,16 +100,19 @@ pub(crate) fn run_compaction(shared: &Shared, stop: &Stop) -> Result<(), StateEr
     let mut compactor = Compactor::new(shared.store.clone());
     let mut begun = None;
     loop {
+        let step = Instant::now();
         let pause = match compactor.step(shared.config.compaction_batch)? {
             CompactionProgress::Idle => COMPACTION_IDLE,
             CompactionProgress::More => {
-                begun.get_or_insert_with(Instant::now);
+                begun.get_or_insert(step);
                 shared.config.compaction_pause
             }
             CompactionProgress::Done(revision) => {
-                let took = format!("{:?}", begun.take().map_or(Duration::ZERO, |begun: Instant| begun.elapsed()));
-                // The engine gives the space back by itself where many neighbours are deleted; doing it here would rewrite
-                // the whole history at every compaction. Defragment does it at once.
+                let took = format!("{:?}", begun.take().unwrap_or(step).elapsed());
+                // On disk, files that are mostly deletions make the engine merge them with what they delete, so space
+                // comes back at a cost that follows what was deleted. To merge all of the history instead, at every
+                // compaction, is what Defragment is for.
+                shared.store.engine().flush()?;
                 tracing::info!(compact_revision = revision, took, "finished scheduled compaction");
                 Duration::ZERO
             }
@@ -125,21 +129,21 @@ pub(crate) fn run_chores(
     stop: &Stop,
     wal: &crossbeam_channel::Sender<ToWal>,
 ) -> Result<(), StateError> {
-    let mut samples: VecDeque<(LogIndex, u64)> = VecDeque::new();
+    let mut tail = LogTail::default();
     let mut released = LogIndex(0);
     loop {
         shared.quota.measure(&shared.store)?;
-        samples.push_back((shared.progress.applied(), shared.progress.applied_bytes()));
+        // The bytes first: what is measured behind an index is then rather too much than too little.
+        let bytes = shared.progress.applied_bytes();
+        let applied = shared.progress.applied();
+        tail.note(applied, bytes);
         let durable = shared.store.durable_applied()?;
-        while samples.len() > 1 && samples[1].0 <= durable {
-            samples.pop_front();
-        }
-        let replay_bytes = shared.progress.applied_bytes() - samples.front().map_or(0, |(_, bytes)| *bytes);
-        if durable < shared.progress.applied() && replay_bytes > MAX_REPLAY_BYTES {
+        let replay_bytes = tail.bytes_after(durable, bytes);
+        if durable < applied && replay_bytes > MAX_REPLAY_BYTES {
             tracing::debug!(replay_bytes, "the store is flushed, so that a restart has less to replay");
             shared.store.engine().flush()?;
         }
-        let release = LogIndex(durable.0.saturating_sub(KEPT_LOG_ENTRIES));
+        let release = tail.release(durable, bytes);
         if release > released {
             released = release;
             let _wal_has_stopped = wal.send(ToWal::Release(release));
@@ -148,6 +152,45 @@ pub(crate) fn run_chores(
         if stopped_within(stop, CHORES_EVERY) {
             return Ok(());
         }
+    }
+}
+
+/// How many bytes of entries the end of the log has, from samples that are taken while it grows.
+#[derive(Debug, Default)]
+struct LogTail {
+    /// Indices, and the bytes that were applied up to them, both since the program started; at least
+    /// [`SAMPLE_BYTES`] apart, so that there are few of them however long nothing is flushed.
+    samples: VecDeque<(LogIndex, u64)>,
+}
+
+/// How exactly the end of the log is measured.
+const SAMPLE_BYTES: u64 = 256 << 10;
+
+impl LogTail {
+    fn note(&mut self, applied: LogIndex, bytes: u64) {
+        if self.samples.back().is_none_or(|(_, noted)| bytes - noted >= SAMPLE_BYTES) {
+            self.samples.push_back((applied, bytes));
+        }
+    }
+
+    /// The bytes of entries behind `index`, or a little more.
+    fn bytes_after(&self, index: LogIndex, bytes: u64) -> u64 {
+        let behind = self.samples.partition_point(|(sampled, _)| *sampled <= index);
+        let before = behind.checked_sub(1).map_or(0, |at| self.samples[at].1);
+        bytes - before
+    }
+
+    /// Up to where the log is needed no longer: [`KEPT_LOG_ENTRIES`] are kept, unless they are more than
+    /// [`MAX_KEPT_LOG_BYTES`]. Never beyond `durable`.
+    fn release(&mut self, durable: LogIndex, bytes: u64) -> LogIndex {
+        let mut release = LogIndex(durable.0.saturating_sub(KEPT_LOG_ENTRIES));
+        while let Some((next, noted)) = self.samples.get(1)
+            && (*next <= release || (*next <= durable && bytes - noted >= MAX_KEPT_LOG_BYTES))
+        {
+            release = release.max(*next);
+            self.samples.pop_front();
+        }
+        release
     }
 }
 
@@ -204,21 +247,62 @@ pub(crate) fn run_auto_compaction(shared: &Shared, stop: &Stop) -> Result<(), St
     }
 }
 
-/// Gives back the space of deleted data, for Defragment.
+/// Gives back the space of deleted data, for Defragment. One at a time: who asks meanwhile gets what is under way, since
+/// clients could otherwise start threads without end.
 pub(crate) fn reclaim_all(shared: &Arc<Shared>) {
-    let store = shared.store.clone();
+    if shared.reclaiming.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    let shared_by_thread = shared.clone();
     shared.fatal.spawn("reclaim", move || -> Result<(), StateError> {
-        store.engine().flush()?;
-        for column in cairn_storage::Column::ALL {
-            store.engine().reclaim(column, &[], &[u8::MAX; 16])?;
-        }
-        Ok(())
+        let outcome = reclaim_columns(&shared_by_thread);
+        shared_by_thread.reclaiming.store(false, Ordering::Release);
+        outcome
     });
+}
+
+fn reclaim_columns(shared: &Shared) -> Result<(), StateError> {
+    let engine = shared.store.engine();
+    engine.flush()?;
+    for column in cairn_storage::Column::ALL {
+        engine.reclaim(column, &[], &[u8::MAX; 16])?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A log in which each entry has this many bytes.
+    fn log_of(entry_bytes: u64, entries: u64) -> LogTail {
+        let mut tail = LogTail::default();
+        (0..=entries).for_each(|index| tail.note(LogIndex(index), index * entry_bytes));
+        tail
+    }
+
+    #[test]
+    fn the_end_of_the_log_is_measured_without_a_sample_for_each_look() {
+        let mut tail = log_of(100, 100_000);
+        assert!(tail.samples.len() < 50, "{} samples of 10 MB", tail.samples.len());
+        let idle = tail.samples.len();
+        (0..1_000).for_each(|_| tail.note(LogIndex(100_000), 10_000_000));
+        assert!(tail.samples.len() <= idle + 1, "an idle member needs no memory");
+        let measured = tail.bytes_after(LogIndex(50_000), 10_000_000);
+        assert!((5_000_000..5_000_000 + SAMPLE_BYTES).contains(&measured), "{measured}");
+    }
+
+    #[test]
+    fn small_entries_are_kept_by_their_number_and_large_ones_by_their_bytes_but_none_that_a_crash_needs() {
+        let small = 200_000;
+        assert_eq!(log_of(10, small).release(LogIndex(small), small * 10).0, small - KEPT_LOG_ENTRIES);
+        let large = (2 * MAX_KEPT_LOG_BYTES) >> 20;
+        let released = log_of(1 << 20, large).release(LogIndex(large), large << 20);
+        assert_eq!(released.0, large - (MAX_KEPT_LOG_BYTES >> 20));
+        let released = log_of(1 << 20, large).release(LogIndex(10), large << 20);
+        assert_eq!(released, LogIndex(10), "only what the store has on disk");
+        assert_eq!(log_of(1 << 20, large).release(LogIndex(0), large << 20), LogIndex(0));
+    }
 
     #[test]
     fn a_periodic_compaction_takes_the_newest_revision_that_is_a_period_old() {

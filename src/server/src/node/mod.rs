@@ -23,6 +23,7 @@ mod waiters;
 mod wal_thread;
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -89,6 +90,8 @@ pub(crate) struct Shared {
     pub(crate) temporary: PathBuf,
     raft: Sender<ToRaft>,
     admission: Admission,
+    /// Whether space is being given back to the disk.
+    reclaiming: AtomicBool,
 }
 
 impl Shared {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cairn_api::ApiError;
-use cairn_consensus::{Consensus, ReadToken, ReadySequence, Role};
+use cairn_consensus::{Consensus, ProposeError, ReadToken, ReadySequence, Role};
 use cairn_state::{EntryBuilder, Origin};
 use cairn_types::limits::MAX_ENTRY_BYTES;
 use cairn_types::{Entry, LogIndex, MemberId};
@@ -159,7 +159,11 @@ impl RaftThread {
                 Ok((_, index)) => self.waiters.insert(index, sequence, waiters),
                 Err(error) => {
                     tracing::debug!(%error, "a proposal was dropped");
-                    waiters.into_iter().for_each(|waiter| waiter.answer(Err(ApiError::NoLeader)));
+                    let answer = match error {
+                        ProposeError::TooManyUncommitted => ApiError::TooManyRequests,
+                        _ => ApiError::NoLeader,
+                    };
+                    waiters.into_iter().for_each(|waiter| waiter.answer(Err(answer)));
                 }
             }
         }

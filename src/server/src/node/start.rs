@@ -1,6 +1,7 @@
 //! From a data directory to a running member: what is found is checked as a whole before anything is served.
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use cairn_api::etcdserverpb as pb;
@@ -112,6 +113,9 @@ pub(crate) fn start_on(
     };
     let options =
         WalOptions { segment_bytes: LOG_SEGMENT_BYTES, identity: Identity { cluster, member }, sync: config.sync };
+    if !is_new {
+        check_log_exists(&machine, &dir)?;
+    }
     let (wal, recovered) = Wal::open(&dir.wal, options)?;
     check_log(&machine, &recovered, is_new, &dir)?;
     if is_new {
@@ -142,6 +146,16 @@ fn only_member(machine: &StateMachine) -> Result<MemberId, StartError> {
         [member] => Ok(MemberId(member.id)),
         members => Err(StartError::Members(members.len())),
     }
+}
+
+/// A new member's log exists before its store says whose it is. This comes before the log is opened, which would begin a
+/// new one: as long as the store was never flushed, the next start could not tell that one from the right one.
+fn check_log_exists(machine: &StateMachine, dir: &DataDir) -> Result<(), StartError> {
+    let mut files = std::fs::read_dir(&dir.wal).into_iter().flatten().flatten();
+    if files.any(|file| file.path().extension().is_some_and(|extension| extension == "wal")) {
+        return Ok(());
+    }
+    Err(StartError::LogLost { applied: machine.applied().0, last: LogIndex(0), wal: dir.wal.clone() })
 }
 
 fn check_log(machine: &StateMachine, recovered: &Recovered, is_new: bool, dir: &DataDir) -> Result<(), StartError> {
@@ -182,7 +196,8 @@ fn restore_consensus(
 ) -> Result<Consensus, StartError> {
     let reader = wal.reader();
     let (applied, applied_term) = machine.applied();
-    let first = applied.next().max(recovered.first_index);
+    // With the last applied entry, where the log still has it: consensus compares its term with the store's.
+    let first = applied.max(recovered.first_index);
     let entries = if first <= recovered.last_index {
         reader.entries(first, recovered.last_index.next(), usize::MAX)?
     } else {
@@ -228,6 +243,7 @@ fn spawn(
         temporary: dir.temporary.clone(),
         raft: raft.clone(),
         admission: Admission::default(),
+        reclaiming: AtomicBool::new(false),
         config,
     });
     let config = &shared.config;

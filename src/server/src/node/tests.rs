@@ -123,6 +123,43 @@ async fn a_store_without_its_log_and_a_log_without_its_store_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_lost_before_the_store_was_ever_flushed_is_missed_at_every_start() {
+    use cairn_storage::{Engine, MemoryEngine};
+    let temp = tempfile::tempdir().unwrap();
+    // What a crash leaves of a store into which nothing was flushed: its founding.
+    let engine: Arc<dyn Engine> = Arc::new(MemoryEngine::new());
+    let member = pb::Member { id: 1, ..Default::default() };
+    let conf_state = cairn_consensus::ConfState::bootstrap([cairn_types::MemberId(1)]).encode();
+    let mut machine = cairn_state::StateMachine::open(engine.clone()).unwrap();
+    machine.bootstrap(cairn_types::ClusterId(1), vec![member], conf_state).unwrap();
+    for _ in 0..2 {
+        let (engine, settings) = (engine.clone(), config(temp.path()));
+        let dir = crate::data_dir::DataDir::open(&settings.data_dir, None).unwrap();
+        let starting = move || super::start::start_on(engine, dir, settings, fatal());
+        let outcome = tokio::task::spawn_blocking(starting).await.unwrap();
+        let error = outcome.err().expect("a member without its acknowledged writes must not start").to_string();
+        assert!(error.contains("acknowledged writes may be missing"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_ask_for_a_defragmentation_again_and_again_start_one_thread() {
+    let temp = tempfile::tempdir().unwrap();
+    let node = started(config(temp.path())).await;
+    let shared = node.shared();
+    shared.reclaiming.store(true, std::sync::atomic::Ordering::Release);
+    let holders = Arc::strong_count(shared);
+    (0..100).for_each(|_| node.reclaim());
+    assert_eq!(Arc::strong_count(shared), holders, "another thread holds the member");
+    shared.reclaiming.store(false, std::sync::atomic::Ordering::Release);
+    node.reclaim();
+    while shared.reclaiming.load(std::sync::atomic::Ordering::Acquire) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    stop(node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_beyond_the_limit_is_refused_before_it_is_proposed() {
     let temp = tempfile::tempdir().unwrap();
     let node = started(config(temp.path())).await;

@@ -150,6 +150,8 @@ fn column_options(base: &Options, column: Option<Column>, cache: &Cache) -> Opti
     let mut options = base.clone();
     let mut table = BlockBasedOptions::default();
     set_table_memory(&mut table, cache);
+    // The same at every level: a file that overlaps no other is then moved down as it is. All files of `rev` are such;
+    // a stronger compression below would write each again.
     options.set_compression_type(DBCompressionType::Lz4);
     match column {
         Some(Column::Cur) => {
@@ -160,7 +162,6 @@ fn column_options(base: &Options, column: Option<Column>, cache: &Cache) -> Opti
             // Each put asks for the key's last version, which is seldom in the write buffer.
             options.set_memtable_whole_key_filtering(true);
             options.set_memtable_prefix_bloom_ratio(WRITE_BUFFER_FILTER_SHARE);
-            options.set_bottommost_compression_type(DBCompressionType::Zstd);
             compact_on_deletions(&mut options);
         }
         Some(Column::Rev) => {
@@ -168,8 +169,6 @@ fn column_options(base: &Options, column: Option<Column>, cache: &Cache) -> Opti
             table.set_block_size(16 << 10);
             table.set_bloom_filter(FILTER_BITS_PER_KEY, false);
             options.set_optimize_filters_for_hits(true);
-            // The same compression at every level: revisions only ever grow, so that files can be moved down as they
-            // are, but only where nothing would have to be compressed anew.
             compact_on_deletions(&mut options);
         }
         Some(Column::Hist) => {

@@ -5,7 +5,7 @@
 //! [`sign`]. [`verify`] trusts no plan, only a public key and a version that the user brings; it is what a user runs.
 //! [`rehearse`] plays all of it with a throwaway key and uses the result.
 //!
-//! Left out for now: further targets and formats, the journal that resumes a killed run, publishing.
+//! Left out: further targets and formats, the journal that resumes a killed run, publishing.
 
 pub mod checksum;
 pub mod comment;

@@ -7,6 +7,10 @@ pub mod error;
 
 pub use error::{ApiError, Code};
 
+/// The etcd API that this product implements: what clients are told on the wire, because they switch features on it, and
+/// what its programs answer as under etcd's names.
+pub const ETCD_VERSION: &str = "3.6.0";
+
 /// Generated code is not ours to document or to lint.
 macro_rules! generated {
     ($(#[$doc:meta])* $name:ident, $package:literal) => {

@@ -6,11 +6,12 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
+use cairn_api::ETCD_VERSION;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::failure::{Exit, Failure, complain, say};
-use crate::{ETCD_VERSION, commands, env, go};
+use crate::{commands, env, go};
 
 /// The name under which the tool was started.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -20,9 +20,6 @@ use std::process::ExitCode;
 use cli::Identity;
 use failure::Failure;
 
-/// The version of etcd's API that this client speaks, and answers with under the name `etcdctl`.
-const ETCD_VERSION: &str = "3.6.0";
-
 /// The whole command line as clap knows it, under its own name: what completions and man pages are generated from.
 #[must_use]
 pub fn command() -> clap::Command {

@@ -16,8 +16,5 @@ mod run;
 
 pub use run::main;
 
-/// The etcd API that this program implements: what clients are told on the wire, because they switch features on it.
-pub const API_VERSION: &str = "3.6.0";
-
 /// The version of this program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

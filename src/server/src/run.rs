@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use cairn_api::ETCD_VERSION;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::{self, Config, ConfigError, Persona, Request};
 use crate::node::{self, Fatal, Node};
-use crate::{API_VERSION, VERSION, grpc, logging};
+use crate::{VERSION, grpc, logging};
 
 /// How long requests may take to finish once the program is told to stop.
 const GRACE: Duration = Duration::from_secs(5);
@@ -52,9 +53,9 @@ fn version_text(persona: Persona) -> String {
     let system = format!("{}/{}", std::env::consts::OS, architecture());
     match persona {
         Persona::Etcd => format!(
-            "etcd Version: {API_VERSION}\nGit SHA: cairnd-{VERSION}\nGo Version: none (Cairn {VERSION}, written in Rust)\nGo OS/Arch: {system}\n"
+            "etcd Version: {ETCD_VERSION}\nGit SHA: cairnd-{VERSION}\nGo Version: none (Cairn {VERSION}, written in Rust)\nGo OS/Arch: {system}\n"
         ),
-        Persona::Cairnd => format!("cairnd Version: {VERSION}\netcd API Version: {API_VERSION}\nOS/Arch: {system}\n"),
+        Persona::Cairnd => format!("cairnd Version: {VERSION}\netcd API Version: {ETCD_VERSION}\nOS/Arch: {system}\n"),
     }
 }
 
@@ -87,7 +88,7 @@ fn serve(config: Config) -> ExitCode {
         tracing::warn!("{warning}");
     }
     tracing::info!(
-        version = VERSION, etcd_api = API_VERSION, name = config.node.name, data_dir = %config.node.data_dir.display(),
+        version = VERSION, etcd_api = ETCD_VERSION, name = config.node.name, data_dir = %config.node.data_dir.display(),
         memory_budget_bytes = config.node.memory_budget_bytes, sync = config.node.sync, "starting cairnd"
     );
     if !config.node.sync {
@@ -237,6 +238,6 @@ mod tests {
     #[test]
     fn under_its_own_name_it_says_both_versions() {
         let text = version_text(Persona::Cairnd);
-        assert!(text.contains(VERSION) && text.contains(API_VERSION));
+        assert!(text.contains(VERSION) && text.contains(ETCD_VERSION));
     }
 }

@@ -3,10 +3,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use cairn_api::ETCD_VERSION;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-
-/// The level of etcd's tools that this one answers as.
-const ETCD_VERSION: &str = "3.6.0";
 
 #[derive(Parser)]
 #[command(about = "Works on snapshots and data directories while no server runs", disable_version_flag = true)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cairn_api::ApiError;
+use cairn_api::ETCD_VERSION;
 use cairn_api::etcdserverpb as pb;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -16,7 +17,6 @@ use tower::ServiceExt;
 use super::core::Core;
 use super::hot::{HotCall, ResponseBody};
 use super::kv::KvService;
-use crate::API_VERSION;
 
 /// Everything that answers on the client port.
 pub(crate) struct Front {
@@ -90,7 +90,7 @@ async fn page(core: &Core, method: &Method, uri: &http::Uri) -> Response<Body> {
     match (uri.path(), method) {
         ("/version", &Method::GET) => {
             let text = format!(
-                r#"{{"etcdserver":"{API_VERSION}","etcdcluster":"{API_VERSION}","storage":"{API_VERSION}","cairn":"{}"}}"#,
+                r#"{{"etcdserver":"{ETCD_VERSION}","etcdcluster":"{ETCD_VERSION}","storage":"{ETCD_VERSION}","cairn":"{}"}}"#,
                 crate::VERSION
             );
             answer(StatusCode::OK, "application/json", text)

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use cairn_api::ApiError;
+use cairn_api::ETCD_VERSION;
 use cairn_api::etcdserverpb as pb;
 use cairn_api::etcdserverpb::maintenance_server::Maintenance;
 use cairn_state::{Command, Response as StateResponse};
@@ -14,7 +15,6 @@ use tonic::{Request, Response, Status};
 use super::core::{Core, unsupported};
 use super::kv::expect_response;
 use super::snapshot;
-use crate::API_VERSION;
 
 /// The service.
 #[derive(Clone)]
@@ -58,7 +58,7 @@ impl Maintenance for MaintenanceService {
         let (total, in_use) = shared.quota.size();
         Ok(Response::new(pb::StatusResponse {
             header: self.core.header(),
-            version: API_VERSION.to_owned(),
+            version: ETCD_VERSION.to_owned(),
             // Clients divide by it.
             db_size: signed(total.max(1)),
             leader: shared.progress.leader(),
@@ -68,7 +68,7 @@ impl Maintenance for MaintenanceService {
             errors: self.errors()?,
             db_size_in_use: signed(in_use.max(1)),
             is_learner: false,
-            storage_version: API_VERSION.to_owned(),
+            storage_version: ETCD_VERSION.to_owned(),
             db_size_quota: signed(shared.quota.limit()),
             downgrade_info: Some(pb::DowngradeInfo::default()),
         }))

@@ -7,6 +7,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use cairn_api::ETCD_VERSION;
 use cairn_api::etcdserverpb as pb;
 use cairn_storage::snapshot_file::SnapshotReader;
 use cairn_types::limits::SNAPSHOT_CHUNK_BYTES;
@@ -15,7 +16,6 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use crate::API_VERSION;
 use crate::logging::chain;
 use crate::node::Shared;
 
@@ -72,5 +72,5 @@ fn send(snapshot: &mut SnapshotReader, sender: &mpsc::Sender<Chunk>) -> io::Resu
 }
 
 fn chunk(remaining_bytes: u64, blob: Vec<u8>) -> pb::SnapshotResponse {
-    pb::SnapshotResponse { header: None, remaining_bytes, blob: Bytes::from(blob), version: API_VERSION.to_owned() }
+    pb::SnapshotResponse { header: None, remaining_bytes, blob: Bytes::from(blob), version: ETCD_VERSION.to_owned() }
 }

@@ -133,3 +133,37 @@ impl From<ApiError> for tonic::Status {
         Self::new(tonic::Code::from_i32(error.code() as i32), error.text())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// A client looks an error up by its text alone, so two errors with one text would be one error.
+    #[test]
+    fn every_text_is_etcd_s_and_no_other_error_has_it() {
+        let texts: BTreeSet<_> = ApiError::ALL.iter().map(|error| error.text()).collect();
+        assert_eq!(texts.len(), ApiError::ALL.len());
+        assert!(texts.iter().all(|text| text.starts_with("etcdserver: ")), "{texts:?}");
+    }
+
+    /// Codes on the wire that differ from what the name suggests, as a real etcd answers.
+    #[test]
+    fn codes_are_those_on_the_wire() {
+        assert_eq!(ApiError::TooManyRequests.code(), Code::Unknown);
+        assert_eq!(ApiError::NotEnoughStarted.code(), Code::Unknown);
+        assert_eq!(ApiError::NoSpace.code(), Code::ResourceExhausted);
+        assert_eq!(ApiError::Compacted.code(), Code::OutOfRange);
+        assert_eq!(ApiError::AuthNotEnabled.code(), Code::FailedPrecondition);
+    }
+
+    #[cfg(feature = "server")]
+    #[test]
+    fn a_status_has_code_and_text_of_the_table() {
+        for error in ApiError::ALL {
+            let status = tonic::Status::from(*error);
+            assert_eq!((status.code() as i32, status.message()), (error.code() as i32, error.text()));
+        }
+    }
+}

@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cairn_storage::{Column, Cursor, EngineError, View};
-use rocksdb::{DB, DBRawIterator, ReadOptions, Snapshot};
+use rocksdb::{DB, DBRawIterator, ErrorKind, ReadOptions, ReadTier, Snapshot};
 
 use crate::{Database, error};
 
-/// A snapshot. Making one costs a short lock and three small allocations; no data is touched.
+/// A snapshot. Making one costs a short lock and a few small allocations; no data is touched.
 ///
 /// The order of the fields is part of the safety argument in [`RocksView::new`]: Rust drops them from first to last.
 pub(crate) struct RocksView {
     /// For gets; made once, because each one is an allocation in C++. Points to `snapshot`.
     read: ReadOptions,
+    /// The same for gets that may not read the disk.
+    read_memory: ReadOptions,
     /// Borrows from `database`.
     snapshot: Snapshot<'static>,
     database: Arc<Database>,
@@ -29,7 +31,10 @@ impl RocksView {
         let snapshot = unsafe { std::mem::transmute::<Snapshot<'_>, Snapshot<'static>>(snapshot) };
         let mut read = ReadOptions::default();
         read.set_snapshot(&snapshot);
-        Self { read, snapshot, database }
+        let mut read_memory = ReadOptions::default();
+        read_memory.set_snapshot(&snapshot);
+        read_memory.set_read_tier(ReadTier::BlockCache);
+        Self { read, read_memory, snapshot, database }
     }
 }
 
@@ -38,6 +43,14 @@ impl View for RocksView {
         let value = self.database.db.get_pinned_cf_opt(self.database.column(column), key, &self.read);
         let value = value.map_err(|e| error::failed("read a key", e))?;
         Ok(value.as_deref().map(Bytes::copy_from_slice))
+    }
+
+    fn get_from_memory(&self, column: Column, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        match self.database.db.get_pinned_cf_opt(self.database.column(column), key, &self.read_memory) {
+            Ok(value) => Ok(value.as_deref().map(Bytes::copy_from_slice)),
+            Err(e) if e.kind() == ErrorKind::Incomplete => Err(EngineError::NotInMemory),
+            Err(e) => Err(error::failed("read a key", e)),
+        }
     }
 
     fn scan<'a>(

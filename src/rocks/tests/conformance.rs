@@ -62,6 +62,21 @@ fn what_was_written_survives_an_orderly_close_without_a_flush() {
 }
 
 #[test]
+fn a_read_that_may_not_touch_the_disk_says_so_and_finds_what_was_read_before() {
+    let dir = scratch();
+    let engine = open(dir.path());
+    put(&engine, "k");
+    let from_memory = |engine: &RocksEngine| engine.view().expect("a view").get_from_memory(Column::Cur, b"k");
+    assert_eq!(from_memory(&engine).expect("written just now"), Some("v".into()));
+    engine.flush().expect("the store can be flushed");
+    drop(engine);
+    let engine = open(dir.path());
+    assert!(matches!(from_memory(&engine), Err(EngineError::NotInMemory)));
+    assert_eq!(engine.view().expect("a view").get(Column::Cur, b"k").expect("it is on disk"), Some("v".into()));
+    assert_eq!(from_memory(&engine).expect("it was read"), Some("v".into()));
+}
+
+#[test]
 fn a_view_holds_the_database_after_its_engine_is_gone() {
     let dir = scratch();
     let engine = open(dir.path());

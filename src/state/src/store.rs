@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use bytes::{Buf, Bytes};
 use cairn_api::etcdserverpb as pb;
 use cairn_api::mvccpb::KeyValue;
-use cairn_storage::{Batch, Column, Engine, View};
+use cairn_storage::{Batch, Column, Cursor, Engine, EngineError, View};
 use cairn_types::limits::MAX_WATCH_RING_BYTES;
 use cairn_types::{LeaseId, LogIndex, Revision, Term};
 
@@ -169,6 +169,18 @@ impl ReadView {
         self.reader().visit_pairs(request, visit)
     }
 
+    /// Answers a Range request as [`range`](Self::range) does, if that needs no disk; else `None`.
+    ///
+    /// # Errors
+    /// As [`range`](Self::range).
+    pub fn range_from_memory(&self, request: &pb::RangeRequest) -> Result<Option<pb::RangeResponse>, ReadError> {
+        let view = FromMemory(self.view.as_ref());
+        match (Reader { view: &view, ..self.reader() }).range(request) {
+            Err(ReadError::State(StateError::Storage(EngineError::NotInMemory))) => Ok(None),
+            answer => answer.map(Some),
+        }
+    }
+
     /// Answers a transaction that only reads ([`crate::validate::is_read_only`]). The header has the revision only.
     ///
     /// # Errors
@@ -235,6 +247,20 @@ impl ReadView {
     /// Where the engine fails.
     pub fn lease_keys(&self, lease: LeaseId) -> Result<Vec<Bytes>, ReadError> {
         Ok(write::attached_keys(self.view.as_ref(), lease)?)
+    }
+}
+
+/// A view that answers only what needs no disk.
+struct FromMemory<'a>(&'a dyn View);
+
+impl View for FromMemory<'_> {
+    fn get(&self, column: Column, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        self.0.get_from_memory(column, key)
+    }
+
+    /// A scan may need any number of blocks, so that it is never tried.
+    fn scan<'a>(&'a self, _: Column, _: &[u8], _: Option<&[u8]>) -> Result<Box<dyn Cursor + 'a>, EngineError> {
+        Err(EngineError::NotInMemory)
     }
 }
 

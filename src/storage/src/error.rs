@@ -54,6 +54,10 @@ pub enum EngineError {
         path: PathBuf,
     },
 
+    /// The answer is not in memory, and the disk was not to be asked. Not a failure: ask again where waiting is allowed.
+    #[error("the value is not in memory")]
+    NotInMemory,
+
     /// There is no database, and none was to be created.
     #[error("there is no database in {}", path.display())]
     Missing {

@@ -202,6 +202,15 @@ pub trait View: Send + Sync {
     /// Where the engine has failed or the data is damaged.
     fn get(&self, column: Column, key: &[u8]) -> Result<Option<Bytes>, EngineError>;
 
+    /// The value of `key` as [`get`](Self::get) has it, but never from the disk, so that a thread which must not wait can
+    /// ask.
+    ///
+    /// # Errors
+    /// [`EngineError::NotInMemory`] where only the disk could tell; as [`get`](Self::get).
+    fn get_from_memory(&self, column: Column, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        self.get(column, key)
+    }
+
     /// The entries of `column` from `start` on (inclusive) up to `end` (exclusive; `None`: to the last), ascending. The
     /// cursor stands before the first of them.
     ///

@@ -48,11 +48,11 @@ impl Kv for KvService {
         let request = request.into_inner();
         validate::range(&request)?;
         let view = self.read_view(request.serializable).await?;
-        let mut response = if request.range_end.is_empty() {
-            // One key: handing it to another thread would cost more than the read, see docs/decisions/0002.
-            view.range(&request).map_err(|error| self.0.read_error(error))?
-        } else {
-            self.0.scan(move || view.range(&request)).await?
+        // What is in memory is answered here: handing it to another thread would cost more than to read it.
+        let answered = view.range_from_memory(&request).map_err(|error| self.0.read_error(error))?;
+        let mut response = match answered {
+            Some(response) => response,
+            None => self.0.scan(move || view.range(&request)).await?,
         };
         self.0.fill(&mut response.header);
         self.0.finished("Range", begun);

@@ -94,7 +94,7 @@ impl Reads {
         self.next_sequence += 1;
     }
 
-    /// The read to ask the library for now that it may be asked: it stands for all before it.
+    /// The read to ask the library for, once it may be asked: it stands for all before it.
     pub(crate) fn take_deferred(&mut self) -> Option<u64> {
         self.deferred.take()
     }

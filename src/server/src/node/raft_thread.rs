@@ -1,5 +1,5 @@
-//! The thread that runs Raft. Pure computation: it never touches a disk or a socket, so nothing that is slow can make a
-//! heartbeat late.
+//! The thread that runs Raft. Pure computation: it waits for no disk and no socket, so nothing that is slow can make a
+//! heartbeat late. (Consensus could read old entries from the log for a follower that is far behind; one member has none.)
 //!
 //! It packs whatever queued into as few entries as fit, hands entries to the log thread and committed ones to the apply
 //! thread, and answers which index a linearizable read must wait for. Only the log thread's word that something is

@@ -160,10 +160,13 @@ impl Lessor {
         self.len() == 0
     }
 
-    /// Begins to count time: each lease gets what it has left, and `extend_ms` more for the time without a leader.
+    /// Begins to count time: each lease gets what it has left, and `extend_ms` more for the time without a leader. Does
+    /// nothing if time is counted already.
     pub fn promote(&self, now_ms: u64, extend_ms: u64) {
         let mut inner = self.lock();
-        inner.leading = true;
+        if std::mem::replace(&mut inner.leading, true) {
+            return;
+        }
         inner.tell(now_ms);
         let left: Vec<_> =
             inner.leases.iter().map(|(id, lease)| (*id, secs_to_millis(lease.record.left_secs()))).collect();
@@ -172,10 +175,12 @@ impl Lessor {
         }
     }
 
-    /// Stops counting time.
+    /// Stops counting time, if it is counted.
     pub fn demote(&self) {
         let mut inner = self.lock();
-        inner.leading = false;
+        if !std::mem::replace(&mut inner.leading, false) {
+            return;
+        }
         inner.unstarted.clear();
         inner.by_deadline.clear();
         for lease in inner.leases.values_mut() {
@@ -385,6 +390,15 @@ mod tests {
         assert_eq!(lessor.next_deadline_ms(), None);
         lessor.promote(100_000, 1_000);
         assert_eq!(lessor.next_deadline_ms(), Some(141_000));
+    }
+
+    #[test]
+    fn only_the_first_of_several_promotions_gives_time_for_the_change_of_leader() {
+        let lessor = leading(100);
+        lessor.grant(LeaseId(8), 50).unwrap();
+        lessor.promote(2_000, 5_000);
+        assert_eq!(lessor.expired(2_000, 1), []);
+        assert_eq!(lessor.next_deadline_ms(), Some(52_000));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use thiserror::Error;
 use super::ToRaft;
 use super::progress::Progress;
 use super::waiters::Waiters;
+use crate::clock::Clock;
 
 /// Why the thread stops the node.
 #[derive(Debug, Error)]
@@ -32,6 +33,8 @@ pub(crate) struct ApplyThread {
     pub(crate) waiters: Arc<Waiters>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) slow: Duration,
+    pub(crate) clock: Clock,
+    pub(crate) lease_extension_ms: u64,
 }
 
 impl ApplyThread {
@@ -54,6 +57,10 @@ impl ApplyThread {
             return Err(ApplyError::Membership(entry.index));
         }
         let Some(last) = entries.last() else { return Ok(()) };
+        // Before the first grants of an own term: only older leases get time for the change of leader.
+        if self.progress.leads() && last.term == self.progress.term() {
+            self.machine.store().lessor().promote(self.clock.now_ms(), self.lease_extension_ms);
+        }
         let begun = Instant::now();
         let applied = self.machine.apply(entries)?;
         let took = begun.elapsed();

@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::wal_thread::ToWal;
 use super::{Shared, ToRaft};
-use crate::config::AutoCompaction;
+use crate::config::{AutoCompaction, NodeConfig};
 
 /// How often leases are looked at.
 const LEASE_TICK: Duration = Duration::from_millis(100);
@@ -36,21 +36,20 @@ fn stopped_within(stop: &Stop, pause: Duration) -> bool {
     !matches!(stop.recv_timeout(pause), Err(RecvTimeoutError::Timeout))
 }
 
+/// What a lease gets for the time without a leader, as in etcd: an election timeout.
+pub(crate) fn lease_extension_ms(config: &NodeConfig) -> u64 {
+    u64::try_from(config.election.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Revokes leases that ran out and writes down what others have left, while this member leads.
 pub(crate) fn run_leases(shared: &Shared, stop: &Stop) -> Result<(), StateError> {
-    let mut leading = false;
     let mut checkpointed = Instant::now();
     loop {
         let leads = shared.progress.leads() && shared.progress.applied_term() == shared.progress.term();
         let lessor = shared.store.lessor();
         let now = shared.clock.now_ms();
-        if leads && !leading {
-            lessor.promote(now, u64::try_from(shared.config.election.as_millis()).unwrap_or(u64::MAX));
-        } else if leading && !leads {
-            lessor.demote();
-        }
-        leading = leads;
-        if leading {
+        if leads {
+            lessor.promote(now, lease_extension_ms(&shared.config));
             expire(shared);
             if checkpointed.elapsed() >= CHECKPOINT_EVERY {
                 checkpointed = Instant::now();
@@ -59,6 +58,8 @@ pub(crate) fn run_leases(shared: &Shared, stop: &Stop) -> Result<(), StateError>
                     lessor.due_checkpoints(now, MAX_REVOKES_PER_ENTRY * MAX_LEASE_ENTRIES_IN_FLIGHT),
                 );
             }
+        } else {
+            lessor.demote();
         }
         if stopped_within(stop, LEASE_TICK) {
             return Ok(());

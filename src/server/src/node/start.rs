@@ -254,6 +254,8 @@ fn spawn(
         waiters: waiters.clone(),
         progress: progress.clone(),
         slow: config.slow_apply,
+        clock: shared.clock,
+        lease_extension_ms: background::lease_extension_ms(config),
     };
     let wal_thread = WalThread::new(wal, recovered.hard_state, wal_jobs, raft);
     let tick = config.heartbeat;

@@ -23,6 +23,7 @@ mod malloc;
 mod options;
 mod view;
 
+pub use malloc::allocator_page_size_bytes;
 pub use options::{MIN_MEMORY_BUDGET_BYTES, RocksOptions};
 
 /// What a write costs in RocksDB's batch besides its bytes, to size the batch's buffer at once.

@@ -6,12 +6,15 @@
 //!
 //! Left out, and refused with a message: more than one member, TLS, users and roles, the JSON gateway, metrics.
 
+mod build_info;
 mod clock;
 pub mod config;
 mod data_dir;
 mod grpc;
+mod health_check;
 mod logging;
 mod node;
+mod notify;
 mod run;
 
 pub use run::main;

@@ -10,9 +10,10 @@ use cairn_api::ETCD_VERSION;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::config::{self, Config, ConfigError, Persona, Request};
+use crate::config::{self, Config, ConfigError, HealthCheck, Persona, Request};
 use crate::node::{self, Fatal, Node};
-use crate::{VERSION, grpc, logging};
+use crate::notify::{self, State};
+use crate::{VERSION, build_info, grpc, health_check, logging};
 
 /// How long requests may take to finish once the program is told to stop.
 const GRACE: Duration = Duration::from_secs(5);
@@ -29,7 +30,12 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
             print!("{}", version_text(persona));
             return ExitCode::SUCCESS;
         }
+        Ok(Request::BuildInfo) => {
+            print!("{}", build_info::text());
+            return ExitCode::SUCCESS;
+        }
         Ok(Request::GenerateDocs { out }) => return generate_docs(&out),
+        Ok(Request::HealthCheck(check)) => return ask_for_health(&check),
         Ok(Request::Serve(settings)) => Config::new(settings),
         Err(error) => Err(error),
     };
@@ -73,6 +79,19 @@ fn generate_docs(out: &std::path::Path) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: cannot write the documents to {}: {error}", out.display());
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn ask_for_health(check: &HealthCheck) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let asked =
+        runtime.map_err(|error| error.to_string()).and_then(|runtime| runtime.block_on(health_check::ask(check)));
+    match asked {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("error: {} is not healthy: {reason}", check.endpoint.text);
             ExitCode::from(FAILED)
         }
     }
@@ -155,6 +174,7 @@ async fn serve_until_stopped(
     for address in addresses {
         tracing::info!(%address, traffic = "grpc+http", "serving client traffic insecurely; this is strongly discouraged!");
     }
+    notify::notify(State::Ready);
     let signal = tokio::select! {
         served = &mut serving => {
             served?;
@@ -163,6 +183,7 @@ async fn serve_until_stopped(
         signal = signals.next() => signal,
     };
     tracing::info!(signal = signal.name(), "received signal; shutting down");
+    notify::notify(State::Stopping);
     stop.send_replace(true);
     match tokio::time::timeout(GRACE, serving).await {
         Ok(served) => served?,

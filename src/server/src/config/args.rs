@@ -11,6 +11,8 @@ use clap::{Arg, ArgAction, Command};
 
 use super::ConfigError;
 use super::flags::{self, ALIASES, FLAGS, Flag, IGNORED, Kind, Support};
+use super::health_check::{self, HealthCheck};
+use crate::build_info;
 
 /// Under which name the program was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +50,8 @@ pub(crate) struct Settings {
 pub(crate) enum Request {
     Serve(Settings),
     Version,
+    HealthCheck(HealthCheck),
+    BuildInfo,
     GenerateDocs { out: std::path::PathBuf },
 }
 
@@ -92,13 +96,15 @@ pub fn command() -> Command {
         .args(old)
         .args(ignored)
         .arg(Arg::new("version").long("version").action(ArgAction::SetTrue).help("Print the version and exit"))
+        .disable_help_subcommand(true)
+        .subcommand(health_check::subcommand())
         .subcommand(
             cairn_manual::subcommand(),
         )
 }
 
-/// Go's `-flag` as `--flag`; values of flags are left alone.
-fn normalise(args: Vec<OsString>) -> Result<Vec<OsString>, ConfigError> {
+/// Go's `-flag` as `--flag`; values of flags are left alone, and so is what follows a subcommand.
+fn normalise(persona: Persona, args: Vec<OsString>) -> Result<Vec<OsString>, ConfigError> {
     let mut normal = Vec::with_capacity(args.len());
     let mut args = args.into_iter();
     normal.extend(args.next());
@@ -106,7 +112,8 @@ fn normalise(args: Vec<OsString>) -> Result<Vec<OsString>, ConfigError> {
         let Some(text) = arg.to_str() else { return Err(ConfigError::NotText(arg)) };
         let Some(name) = text.strip_prefix("--").or_else(|| text.strip_prefix('-')).filter(|name| !name.is_empty())
         else {
-            if normal.len() == 1 && text == cairn_manual::SUBCOMMAND {
+            let ours = persona == Persona::Cairnd && text == health_check::SUBCOMMAND;
+            if normal.len() == 1 && (ours || text == cairn_manual::SUBCOMMAND) {
                 normal.push(arg);
                 normal.extend(args);
                 return Ok(normal);
@@ -132,10 +139,21 @@ pub(crate) fn read(
     args: Vec<OsString>,
     env: impl Iterator<Item = (OsString, OsString)>,
 ) -> Result<Request, ConfigError> {
-    let matches = command().try_get_matches_from(normalise(args)?).map_err(ConfigError::CommandLine)?;
-    if let Some((cairn_manual::SUBCOMMAND, docs)) = matches.subcommand() {
-        let out = docs.get_one::<std::path::PathBuf>("out").expect("clap requires it").clone();
-        return Ok(Request::GenerateDocs { out });
+    // Under etcd's name it is a word too many, as in etcd.
+    if persona == Persona::Cairnd && args.len() == 2 && args[1] == build_info::SUBCOMMAND {
+        return Ok(Request::BuildInfo);
+    }
+    let command = command().mut_subcommand(health_check::SUBCOMMAND, |check| check.hide(persona == Persona::Etcd));
+    let matches = command.try_get_matches_from(normalise(persona, args)?).map_err(ConfigError::CommandLine)?;
+    match matches.subcommand() {
+        Some((cairn_manual::SUBCOMMAND, docs)) => {
+            let out = docs.get_one::<std::path::PathBuf>("out").expect("clap requires it").clone();
+            return Ok(Request::GenerateDocs { out });
+        }
+        Some((health_check::SUBCOMMAND, check)) => {
+            return health_check::read(check, env).map(Request::HealthCheck).map_err(ConfigError::HealthCheck);
+        }
+        _ => {}
     }
     if matches.get_flag("version") {
         return Ok(Request::Version);

@@ -6,6 +6,7 @@
 mod args;
 mod docs;
 mod flags;
+mod health_check;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -22,6 +23,7 @@ pub use args::command;
 pub(crate) use args::{Persona, Request, Settings, read};
 pub(crate) use docs::generate;
 use flags::{FLAGS, Kind, Support};
+pub(crate) use health_check::HealthCheck;
 pub(crate) use value::Url;
 
 /// The default for `--memory-budget` is at most this many bytes.
@@ -60,6 +62,9 @@ pub enum ConfigError {
         /// What to do instead.
         instead: &'static str,
     },
+    /// The address that the health check should ask.
+    #[error("{0}")]
+    HealthCheck(String),
     /// A value that cannot be read.
     #[error("invalid value {value:?} for flag --{flag}: {reason}")]
     Value {

@@ -155,3 +155,11 @@ fn the_document_has_each_old_name() {
     let documented_ignored = documented("Accepted without effect, with a warning").into_keys();
     assert_eq!(documented_ignored.collect::<Vec<_>>(), ignored);
 }
+
+#[test]
+fn build_info_is_a_command_under_our_own_name_only() {
+    let request = |persona| read(persona, vec!["program".into(), "build-info".into()], std::iter::empty());
+    assert!(matches!(request(Persona::Cairnd), Ok(Request::BuildInfo)));
+    assert!(matches!(request(Persona::Etcd), Err(ConfigError::Word(word)) if word == "build-info"));
+    assert!(refusal(&["--name=x", "build-info"]).contains("'build-info' is not a valid flag"));
+}

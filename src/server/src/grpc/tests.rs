@@ -14,7 +14,8 @@ use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request};
 
-use crate::config::{Config, Settings};
+use crate::config::{Config, HealthCheck, Settings};
+use crate::health_check;
 use crate::node::{self, Fatal, Node};
 
 struct Server {
@@ -179,6 +180,17 @@ async fn probes_get_pages_and_other_paths_get_404() {
     assert!(server.get("/version").await.contains(r#""etcdserver":"3.6."#));
     assert!(server.get("/v3/kv/range").await.starts_with("HTTP/1.1 404"));
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_health_check_passes_while_the_server_serves_and_no_longer() {
+    let server = Server::start().await;
+    let mut endpoint = Config::new(Settings::default()).unwrap().serve.listen[0].clone();
+    endpoint.text = format!("http://{}", server.address);
+    let check = HealthCheck { endpoint, deadline: std::time::Duration::from_secs(60) };
+    health_check::ask(&check).await.unwrap();
+    server.stop().await;
+    health_check::ask(&check).await.unwrap_err();
 }
 
 #[tokio::test(flavor = "multi_thread")]

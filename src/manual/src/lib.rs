@@ -37,7 +37,9 @@ pub fn generate(mut command: Command, out: &Path) -> io::Result<()> {
     let man = out.join("man");
     fs::create_dir_all(&man)?;
     let mut page = Vec::new();
-    clap_mangen::Man::new(command.clone()).render(&mut page)?;
+    // A program without a flag for its version has a subcommand; its page names the version all the same.
+    let version = command.get_version().unwrap_or(env!("CARGO_PKG_VERSION")).to_owned();
+    clap_mangen::Man::new(command.clone()).source(format!("{name} {version}")).render(&mut page)?;
     fs::write(man.join(format!("{name}.1")), page)?;
     for shell in [Shell::Bash, Shell::Fish, Shell::Zsh] {
         let folder = out.join("completions").join(shell.to_string());
@@ -50,6 +52,15 @@ pub fn generate(mut command: Command, out: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_page_names_the_version_of_a_program_that_has_no_flag_for_it() {
+        let out = tempfile::tempdir().unwrap();
+        generate(Command::new("tool"), out.path()).unwrap();
+        let page = fs::read_to_string(out.path().join("man/tool.1")).unwrap();
+        let version = env!("CARGO_PKG_VERSION");
+        assert!(page.contains(&format!("tool {version}")), "{page}");
+    }
 
     #[test]
     fn a_program_gets_a_page_and_a_completion_for_each_shell() {

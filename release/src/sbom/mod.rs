@@ -1,0 +1,191 @@
+//! Bills of materials: what is in an archive, down to the C++ that no Rust tool sees.
+//!
+//! [`Inventory`] gathers what each program is made of; [`cyclonedx`] and [`spdx`] write it for one artifact, and
+//! [`crate::licences`] writes the licence texts. The gates compare it with bytes: [`embedded_violations`] with the list
+//! that cargo-auditable put into a program, [`Catalogue::program_violations`] with the signs of native code.
+//!
+//! Equal inputs give equal bytes: the time is the release's, and what the formats want to be unique is computed from the
+//! content. Left out: reading the list out of a program, and known weaknesses.
+
+mod components;
+pub mod cyclonedx;
+mod graph;
+mod native;
+pub mod precursor;
+pub mod spdx;
+
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use sha1::{Digest as _, Sha1};
+
+pub use components::{Component, Components, Inventory, Kind, LicenceText, Request};
+pub use native::{Catalogue, NATIVE_TOML, Toolchain};
+
+use crate::digest::digest_with;
+use crate::tarball::{Entries, Entry};
+
+/// Home of the project, the root of the names that the documents need.
+pub const HOME: &str = "https://cairn.example";
+
+/// Days of the era of 400 years after which the calendar repeats.
+const ERA_DAYS: u64 = 146_097;
+
+/// Seconds of a day.
+const DAY_SECONDS: u64 = 86_400;
+
+/// The artifact that a bill of materials is about.
+#[derive(Debug, Clone)]
+pub struct Subject<'a> {
+    /// What the artifact is, such as `cairn` or `cairn-client`.
+    pub name: &'a str,
+    /// Version of the product.
+    pub version: &'a str,
+    /// File name of the artifact.
+    pub artifact: &'a str,
+    /// SHA-256 of the artifact, if it was made before its bill.
+    pub sha256: Option<&'a str>,
+    /// Rust's name of the platform.
+    pub target: &'a str,
+    /// Commit that is released.
+    pub commit: Option<&'a str>,
+    /// Seconds since 1970 that every artifact carries as its time.
+    pub source_date_epoch: u64,
+    /// The files in the artifact, sorted by path.
+    pub files: &'a [ShippedFile],
+}
+
+/// A file in an artifact.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ShippedFile {
+    /// Path in the artifact.
+    pub path: String,
+    /// SHA-1 of its bytes: SPDX demands it, nobody should rely on it.
+    pub sha1: String,
+    /// SHA-256 of its bytes.
+    pub sha256: String,
+    /// The package that it is the program of, if it is a program.
+    pub package: Option<String>,
+}
+
+impl ShippedFile {
+    /// Hashes a file that is read to its end.
+    ///
+    /// # Errors
+    ///
+    /// The reader's.
+    pub fn read(path: &str, reader: impl Read, package: Option<&str>) -> Result<Self> {
+        let mut sha1 = Sha1::new();
+        let digest = digest_with(reader, |piece| sha1.update(piece)).with_context(|| format!("cannot read {path}"))?;
+        Ok(Self {
+            path: path.to_owned(),
+            sha1: hex(&sha1.finalize()),
+            sha256: digest.sha256,
+            package: package.map(str::to_owned),
+        })
+    }
+}
+
+/// Id of the crate that a file is the program of, if it is one.
+fn root_of<'a>(components: &'a Components, file: &ShippedFile) -> Option<&'a str> {
+    let package = file.package.as_deref()?;
+    components.roots.iter().map(String::as_str).find(|id| components.all.get(*id).is_some_and(|it| it.name == package))
+}
+
+/// The files of an archive, with the package of each that is a program; links and folders have no content.
+///
+/// # Errors
+///
+/// A file cannot be read.
+pub fn shipped_files<'a>(entries: &Entries, package_of: impl Fn(&str) -> Option<&'a str>) -> Result<Vec<ShippedFile>> {
+    let mut files = Vec::new();
+    for (path, entry) in entries {
+        match entry {
+            Entry::Bytes(_, bytes) => files.push(ShippedFile::read(path, bytes.as_slice(), package_of(path))?),
+            Entry::File(_, from) => files.push(ShippedFile::read(path, open(from)?, package_of(path))?),
+            Entry::Link(_) | Entry::Folder(_) | Entry::OwnedFolder(..) => {}
+        }
+    }
+    Ok(files)
+}
+
+fn open(path: &Path) -> Result<std::fs::File> {
+    std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Holds the list of runtime crates that is embedded in a program to the program's components.
+#[must_use]
+pub fn embedded_violations(program: &str, components: &Components, embedded: &[(String, String)]) -> Vec<String> {
+    let listed = components.crates();
+    let embedded: BTreeSet<_> = embedded.iter().cloned().collect();
+    let lacking = listed.difference(&embedded).map(|(name, version)| {
+        format!("{program}: {name} {version} is in the bill of materials but not in the list inside the program")
+    });
+    let extra = embedded.difference(&listed).map(|(name, version)| {
+        format!("{program}: {name} {version} is in the list inside the program but not in the bill of materials")
+    });
+    lacking.chain(extra).collect()
+}
+
+/// A time in the form that both formats want: `2026-01-31T23:59:59Z`.
+#[must_use]
+pub fn rfc3339(epoch: u64) -> String {
+    let (days, seconds) = (epoch / DAY_SECONDS, epoch % DAY_SECONDS);
+    let (year, month, day) = date(days);
+    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// The date so many days after 1970-01-01. Years begin in March here, so that the leap day is a year's last.
+fn date(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, day) = (days / ERA_DAYS, days % ERA_DAYS);
+    let year = (day - day / 1460 + day / 36_524 - day / (ERA_DAYS - 1)) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, later) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    (era * 400 + year + later, month, day)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("writing to a string does not fail");
+        text
+    })
+}
+
+/// SHA-256 of some bytes, as hexadecimal digits.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    digest_with(bytes, |_| {}).expect("reading memory does not fail").sha256
+}
+
+/// A document as JSON with a line feed at its end.
+pub(crate) fn to_json(document: &impl serde::Serialize) -> Vec<u8> {
+    let mut json = serde_json::to_vec_pretty(document).expect("a document has only strings, numbers and lists");
+    json.push(b'\n');
+    json
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rfc3339;
+
+    #[test]
+    fn times_are_those_of_the_calendar() {
+        for (epoch, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (951_868_800, "2000-03-01T00:00:00Z"),
+            (1_700_000_000, "2023-11-14T22:13:20Z"),
+            (1_709_164_800, "2024-02-29T00:00:00Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(rfc3339(epoch), text);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Container images as an OCI layout: a folder, and the same as one file, written without a daemon, root or network.
+//!
+//! An index with one image for each architecture, each from scratch: [`rootfs`] and, for programs that are linked
+//! dynamically, [`runtime`]. Whatever is said about an image (SBOM, provenance) refers to it by digest and lies beside it,
+//! both as the referrers of the OCI specifications 1.1 and under the tags that registries without them understand.
+//! Contract: equal inputs give equal bytes. [`gates`] reads the bytes back and trusts none of this.
+//!
+//! Left out: signatures of images (the release signs the file with the layout), pushing to a registry.
+
+mod annotations;
+mod archive;
+mod blobs;
+pub mod gates;
+mod layout;
+mod rootfs;
+mod runtime;
+pub mod spec;
+mod write;
+
+pub use annotations::{Facts, REF_NAME, RUNTIME};
+pub use archive::{unpack_archive, write_archive};
+pub use layout::Layout;
+pub use rootfs::{CA_BUNDLE, DATA_FOLDER, PROGRAMS, STATE_FOLDER, USER_ID};
+pub use runtime::{Linkage, Runtime};
+pub use write::{Attachment, Image, Subject, Written, fallback_tag, image_tag, write_layout};
+
+/// What images are made for; all of them are for Linux.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Architecture {
+    /// x86-64.
+    Amd64,
+    /// 64-bit ARM, version 8.
+    Arm64,
+}
+
+impl Architecture {
+    /// All, in the order of the index.
+    pub const ALL: [Self; 2] = [Self::Amd64, Self::Arm64];
+
+    /// Go's name, which is the images'.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Amd64 => "amd64",
+            Self::Arm64 => "arm64",
+        }
+    }
+
+    /// The platform of an image.
+    #[must_use]
+    pub fn platform(self) -> spec::Platform {
+        let variant = match self {
+            Self::Amd64 => None,
+            Self::Arm64 => Some("v8".to_owned()),
+        };
+        spec::Platform { architecture: self.name().to_owned(), os: "linux".to_owned(), variant }
+    }
+
+    /// Name of the folder for libraries in Debian's packages, in which their loader looks first.
+    #[must_use]
+    pub fn triplet(self) -> &'static str {
+        match self {
+            Self::Amd64 => "x86_64-linux-gnu",
+            Self::Arm64 => "aarch64-linux-gnu",
+        }
+    }
+}

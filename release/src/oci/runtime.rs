@@ -1,0 +1,160 @@
+//! Which shared libraries the programs need, and where in an unpacked C library package they are.
+//!
+//! An image from scratch has no loader and no libc. Programs that are linked dynamically bring theirs along as a layer of
+//! its own: exactly the files that the ELF headers ask for, directly and through one another, with the licences that came
+//! with them. Static programs need nothing, and get nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use object::Object as _;
+use object::elf::DT_NEEDED;
+use object::read::elf::{ElfFile64, ProgramHeader as _};
+
+use super::Architecture;
+use crate::files::{EXECUTABLE_MODE, FILE_MODE};
+use crate::tarball::{Entries, Entry};
+
+/// A C library that is put into an image, unpacked.
+#[derive(Debug, Clone)]
+pub struct Runtime {
+    /// Folder into which the packages were unpacked: `lib/…`, `usr/share/doc/…`.
+    pub root: PathBuf,
+    /// The packages with their versions, as the image names them: `libc6 2.36-9`.
+    pub name: String,
+}
+
+/// What a program or a library asks of its loader.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Linkage {
+    /// Path of the loader; libraries and static programs have none.
+    pub interpreter: Option<String>,
+    /// Names of libraries.
+    pub needed: Vec<String>,
+}
+
+impl Linkage {
+    /// Reads the headers of a 64-bit ELF file.
+    ///
+    /// # Errors
+    ///
+    /// It is none, or one for another architecture.
+    pub fn read(bytes: &[u8], architecture: Architecture) -> Result<Self> {
+        let file = ElfFile64::<object::Endianness>::parse(bytes).context("no 64-bit ELF file")?;
+        let expected = match architecture {
+            Architecture::Amd64 => object::Architecture::X86_64,
+            Architecture::Arm64 => object::Architecture::Aarch64,
+        };
+        ensure!(file.architecture() == expected, "built for {:?}, not for {expected:?}", file.architecture());
+        let mut interpreter = None;
+        for header in file.elf_program_headers() {
+            if let Some(path) = header.interpreter(file.endian(), bytes)? {
+                interpreter = Some(String::from_utf8(path.to_vec()).context("the path of the loader is no text")?);
+            }
+        }
+        let dynamic = file.elf_dynamic_table()?;
+        let needed = dynamic.iter().filter(|entry| entry.tag == DT_NEEDED).map(|entry| {
+            String::from_utf8(dynamic.string(entry)?.to_vec()).context("the name of a library is no text")
+        });
+        let needed = needed.collect::<Result<_>>()?;
+        Ok(Self { interpreter, needed })
+    }
+}
+
+/// The files that make these programs start, and the licences of where they come from; empty for static programs.
+///
+/// # Errors
+///
+/// A program that is no ELF file of the architecture, a library that is missing, or a runtime without licence.
+pub(super) fn layer(programs: &[PathBuf], runtime: Option<&Runtime>, architecture: Architecture) -> Result<Entries> {
+    let mut entries = Entries::new();
+    let mut waiting = Vec::new();
+    for program in programs {
+        let linkage = linkage(program, architecture)?;
+        if linkage == (Linkage { interpreter: None, needed: Vec::new() }) {
+            continue;
+        }
+        let Some(runtime) = runtime else {
+            bail!(
+                "{} is linked dynamically ({}); give the folder of an unpacked C library package",
+                program.display(),
+                linkage.needed.join(", ")
+            );
+        };
+        if let Some(path) = &linkage.interpreter {
+            let name = path.rsplit('/').next().unwrap_or_default();
+            let from = find(runtime, name, architecture)?;
+            entries.insert(path.trim_start_matches('/').to_owned(), Entry::File(EXECUTABLE_MODE, from));
+        }
+        waiting.extend(linkage.needed);
+    }
+    let Some(runtime) = runtime.filter(|_| !waiting.is_empty()) else { return Ok(entries) };
+    let mut seen = BTreeSet::new();
+    while let Some(name) = waiting.pop() {
+        if is_loader(&name) || !seen.insert(name.clone()) {
+            continue;
+        }
+        let from = find(runtime, &name, architecture)?;
+        waiting.extend(linkage(&from, architecture)?.needed);
+        entries.insert(format!("lib/{}/{name}", architecture.triplet()), Entry::File(FILE_MODE, from));
+    }
+    entries.extend(licences(runtime)?);
+    Ok(entries)
+}
+
+/// What is missing in a file system for its programs to start, as sentences.
+#[must_use]
+pub(super) fn violations(files: &BTreeMap<String, Vec<u8>>, architecture: Architecture) -> Vec<String> {
+    let library = |name: &str| format!("lib/{}/{name}", architecture.triplet());
+    let mut violations = Vec::new();
+    for (path, bytes) in files {
+        if !path.starts_with("usr/bin/") && !path.starts_with("lib/") {
+            continue;
+        }
+        match Linkage::read(bytes, architecture) {
+            Err(e) => violations.push(format!("{path}: {e:#}")),
+            Ok(linkage) => {
+                let loader = linkage.interpreter.iter().map(|path| path.trim_start_matches('/').to_owned());
+                let libraries = linkage.needed.iter().filter(|name| !is_loader(name)).map(|name| library(name));
+                let missing = loader.chain(libraries).filter(|needed| !files.contains_key(needed));
+                violations.extend(missing.map(|needed| format!("{path} needs {needed}, which the image lacks")));
+            }
+        }
+    }
+    violations
+}
+
+/// The loader is there by its path already when somebody asks for it by its name.
+fn is_loader(name: &str) -> bool {
+    name.starts_with("ld-linux")
+}
+
+fn linkage(path: &Path, architecture: Architecture) -> Result<Linkage> {
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Linkage::read(&bytes, architecture).with_context(|| path.display().to_string())
+}
+
+/// Finds a library. A link that leads out of the folder is passed over: it would be a file of this machine.
+fn find(runtime: &Runtime, name: &str, architecture: Architecture) -> Result<PathBuf> {
+    let root = runtime.root.canonicalize().with_context(|| format!("cannot read {}", runtime.root.display()))?;
+    let folders = ["lib/", "usr/lib/"].map(|folder| format!("{folder}{}", architecture.triplet()));
+    let candidates = folders.iter().filter_map(|folder| root.join(folder).join(name).canonicalize().ok());
+    candidates.filter(|path| path.starts_with(&root)).find(|path| path.is_file()).with_context(|| {
+        format!("{} has no {name} in {}; unpack the package that has it there", root.display(), folders.join(" or "))
+    })
+}
+
+fn licences(runtime: &Runtime) -> Result<Entries> {
+    let docs = runtime.root.join("usr/share/doc");
+    let mut entries = Entries::new();
+    for package in crate::files::names_in(&docs).unwrap_or_default() {
+        let path = docs.join(&package).join("copyright");
+        if let Ok(text) = fs::read(&path) {
+            entries.insert(format!("usr/share/doc/{package}/copyright"), Entry::Bytes(FILE_MODE, text));
+        }
+    }
+    ensure!(!entries.is_empty(), "{} has no copyright file; libraries need theirs", docs.display());
+    Ok(entries)
+}

@@ -1,0 +1,138 @@
+//! An audit downloads what is published and names the first thing that is not as it should be.
+
+use std::fs;
+use std::path::Path;
+
+use cairn_release::audit::{Audit, Audited, Layout, audit};
+use cairn_release::publish::{Bucket, Credentials, Error, Folder, State, Store};
+
+use crate::fixture::{Made, Maker, VERSION, client, contents, write};
+use crate::server::{Reply, Server};
+
+/// A site in a folder with one release.
+fn site(made: &Made) -> tempfile::TempDir {
+    let site = tempfile::tempdir().unwrap();
+    made.publish(&Folder::new(site.path())).unwrap();
+    site
+}
+
+fn request<'a>(store: &'a dyn Store, public_key: &'a Path) -> Audit<'a> {
+    Audit { store, layout: Layout::Site, version: None, public_key, min_sequence: 0, local: None }
+}
+
+fn audit_folder(site: &Path, maker: &Maker, local: Option<&Path>) -> Result<Audited, Error> {
+    audit(&Audit { local, ..request(&Folder::new(site), &maker.public_key) })
+}
+
+/// Serves a folder over HTTP.
+fn serve(dir: &Path) -> Server {
+    let dir = dir.to_owned();
+    Server::start(move |got| match fs::read(dir.join(got.path.trim_start_matches('/'))) {
+        Ok(bytes) => Reply::new(200, bytes),
+        Err(_) => Reply::new(404, ""),
+    })
+}
+
+#[test]
+fn what_was_published_passes_from_a_folder_and_over_http() {
+    let maker = Maker::new();
+    let made = maker.usual();
+    let site = site(&made);
+    let audited = audit_folder(site.path(), &maker, Some(&made.dir)).unwrap();
+    assert_eq!((audited.manifest.version.as_str(), audited.state), (VERSION, Some(State::Good)));
+    assert_eq!(audited.files, made.files().len());
+    assert_eq!(audited.bytes, made.files().values().map(|bytes| bytes.len() as u64).sum::<u64>());
+    let server = serve(site.path());
+    let bucket = Bucket::new(&server.url, client(), Credentials::None).unwrap();
+    let over_http = audit(&Audit { local: Some(&made.dir), ..request(&bucket, &maker.public_key) }).unwrap();
+    assert_eq!(over_http, audited);
+}
+
+#[test]
+fn the_files_of_one_version_alone_pass_too() {
+    let maker = Maker::new();
+    let made = maker.usual();
+    let server = serve(&made.dir);
+    let bucket = Bucket::new(&server.url, client(), Credentials::None).unwrap();
+    let flat = Audit { layout: Layout::Flat, version: Some(VERSION), ..request(&bucket, &maker.public_key) };
+    assert_eq!(audit(&flat).unwrap().state, None);
+    let newer = audit(&Audit { min_sequence: 8, ..flat }).unwrap_err();
+    assert_eq!(newer.exit_code(), 32);
+}
+
+#[test]
+fn a_changed_missing_or_longer_file_is_found() {
+    let maker = Maker::new();
+    let made = maker.usual();
+    for name in made.files().keys() {
+        let site = site(&made);
+        let path = site.path().join("releases/1.2.3").join(name);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes.push(b'\n');
+        fs::write(&path, bytes).unwrap();
+        let error = audit_folder(site.path(), &maker, Some(&made.dir)).unwrap_err();
+        assert!(matches!(error.exit_code(), 32 | 39), "{name}: {error:?}");
+        fs::remove_file(&path).unwrap();
+        let error = audit_folder(site.path(), &maker, None).unwrap_err();
+        assert!(matches!(&error, Error::Differs { file, .. } if file.ends_with(name.as_str())), "{name}: {error:?}");
+        assert_eq!(error.exit_code(), 39);
+    }
+}
+
+#[test]
+fn a_key_other_than_the_trusted_one_is_found() {
+    let (maker, other) = (Maker::new(), Maker::new());
+    let site = site(&maker.usual());
+    let error = audit_folder(site.path(), &other, None).unwrap_err();
+    assert_eq!(error.exit_code(), 32);
+    assert!(format!("{:#}", anyhow::Error::new(error)).contains("signed with another key"));
+}
+
+#[test]
+fn a_signed_release_that_is_not_the_local_one_is_found_by_the_first_file_that_differs() {
+    let maker = Maker::new();
+    let site = site(&maker.usual());
+    let local = maker.release(VERSION, 7, "another build");
+    let error = audit_folder(site.path(), &maker, Some(&local.dir)).unwrap_err();
+    assert!(matches!(&error, Error::Differs { file, why } if file == "SHA256SUMS" && why.contains("local sha256")));
+    write(&local.dir.join("0-notes"), b"x");
+    let error = audit_folder(site.path(), &maker, Some(&local.dir)).unwrap_err();
+    assert!(error.to_string().contains("0-notes: is in the local release and not published"), "{error}");
+}
+
+#[test]
+fn an_index_or_channel_that_contradicts_the_signed_manifest_is_found() {
+    let maker = Maker::new();
+    let made = maker.usual();
+    for (path, from, to, word) in [
+        ("releases/index.json", "\"sequence\": 7", "\"sequence\": 8", "contradicts"),
+        ("releases/index.json", "1700000000", "1700000001", "contradicts"),
+        ("releases/index.json", VERSION, "1.2.4", "does not list"),
+        ("releases/index.json", "\"schema\": 1", "\"schema\": 2", "other"),
+        ("releases/index.json", "good", "yanked", "is yanked"),
+        ("channels/stable.json", "\"sequence\": 7", "\"sequence\": 8", "contradicts"),
+        ("channels/stable.json", VERSION, "1.2.4", "is not published"),
+        ("channels/stable.json", VERSION, "../..", "unexpected character"),
+    ] {
+        let site = site(&made);
+        let text = fs::read_to_string(site.path().join(path)).unwrap();
+        assert!(text.contains(from), "{text}");
+        fs::write(site.path().join(path), text.replace(from, to)).unwrap();
+        let error = format!("{:#}", anyhow::Error::new(audit_folder(site.path(), &maker, None).unwrap_err()));
+        assert!(error.contains(word), "{path} {to}: {error}");
+    }
+}
+
+#[test]
+fn a_version_that_is_still_being_sent_does_not_pass() {
+    let maker = Maker::new();
+    let made = maker.usual();
+    let site = tempfile::tempdir().unwrap();
+    for (name, bytes) in contents(&made.dir) {
+        write(&site.path().join(".staging/1.2.3").join(name), &bytes);
+    }
+    let folder = Folder::new(site.path());
+    let error = audit(&Audit { version: Some(VERSION), ..request(&folder, &maker.public_key) }).unwrap_err();
+    assert!(error.to_string().contains("does not list"), "{error}");
+    assert!(audit(&request(&folder, &maker.public_key)).unwrap_err().to_string().contains("no version was given"));
+}

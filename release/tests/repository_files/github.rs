@@ -1,0 +1,96 @@
+//! Owners, templates and updates, and that workflows call only what exists.
+
+use std::process::Command;
+
+use cairn_release::pins::{self, workflow};
+use yaml_rust2::{Yaml, YamlLoader};
+
+use crate::{source_file, source_tree};
+
+fn yaml(name: &str) -> Yaml {
+    let mut documents = YamlLoader::load_from_str(&source_file(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+    assert_eq!(documents.len(), 1, "{name}");
+    documents.remove(0)
+}
+
+/// Every command line of every workflow.
+fn calls() -> Vec<String> {
+    let workflows = pins::workflows(&source_tree()).unwrap();
+    workflows.iter().flat_map(|name| workflow::calls(&source_file(name))).collect()
+}
+
+#[test]
+fn workflows_call_commands_that_dev_has() {
+    let dev = source_file("dev");
+    for call in calls().iter().filter_map(|call| call.strip_prefix("./dev ")) {
+        let command = call.split(' ').next().unwrap();
+        assert!(dev.contains(&format!("\n    {command}) ")), "./dev has no command {command}");
+    }
+}
+
+#[test]
+fn workflows_call_commands_that_cairn_release_has() {
+    for call in calls() {
+        let Some((_, arguments)) = call.split_once("cairn-release -- ") else { continue };
+        let command = arguments.split(' ').next().unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_cairn-release")).args([command, "--help"]).output().unwrap();
+        assert!(output.status.success(), "cairn-release has no command {command}");
+    }
+}
+
+#[test]
+fn continuous_integration_runs_what_a_developer_runs() {
+    assert_eq!(workflow::calls(&source_file(".github/workflows/ci.yml")), [".ci/run"]);
+}
+
+#[test]
+fn the_release_is_approved_by_a_second_person_and_signs_nowhere_else() {
+    let release = yaml(".github/workflows/release.yml");
+    assert_eq!(release["jobs"]["publish"]["environment"]["name"].as_str(), Some("release"));
+    let text = source_file(".github/workflows/release.yml");
+    let (before, publish) = text.split_once("\n  publish:\n").unwrap();
+    assert!(publish.contains("secrets.CAIRN_RELEASE_MINISIGN_KEY") && !before.contains("secrets.CAIRN"));
+}
+
+#[test]
+fn what_users_download_and_what_protects_them_has_two_owners() {
+    let text = source_file(".github/CODEOWNERS");
+    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let owners: Vec<(&str, usize)> = lines
+        .map(|line| {
+            let (path, owners) = line.split_once(' ').expect("path and owners");
+            assert!(owners.split_whitespace().all(|owner| owner.starts_with("@cairn/")), "{line}");
+            (path, owners.split_whitespace().count())
+        })
+        .collect();
+    assert_eq!(owners[0].0, "*", "the first line is for all that no other line names");
+    for path in ["/.ci/", "/.github/", "/packaging/", "/release/", "/security/", "/SECURITY.md"] {
+        let count = owners.iter().rfind(|(owned, _)| *owned == path).map_or(0, |(_, count)| *count);
+        assert!(count >= 2, "{path} has {count} owners");
+    }
+}
+
+#[test]
+fn updates_come_grouped_and_a_week_late() {
+    let dependabot = yaml(".github/dependabot.yml");
+    let updates = dependabot["updates"].as_vec().unwrap();
+    let ecosystems: Vec<_> = updates.iter().map(|update| update["package-ecosystem"].as_str().unwrap()).collect();
+    assert_eq!(ecosystems, ["cargo", "github-actions", "docker", "pip"]);
+    for update in updates {
+        assert!(update["cooldown"]["default-days"].as_i64().is_some_and(|days| days >= 7), "{update:?}");
+        assert!(update["groups"].as_hash().is_some(), "{update:?}");
+    }
+}
+
+#[test]
+fn templates_are_there_and_send_vulnerabilities_elsewhere() {
+    assert!(source_file(".github/PULL_REQUEST_TEMPLATE.md").contains("SECURITY.md"));
+    let config = yaml(".github/ISSUE_TEMPLATE/config.yml");
+    assert_eq!(config["blank_issues_enabled"].as_bool(), Some(false));
+    assert!(config["contact_links"][0]["about"].as_str().unwrap().contains("SECURITY.md"));
+    for name in ["bug", "feature"] {
+        let template = yaml(&format!(".github/ISSUE_TEMPLATE/{name}.yml"));
+        assert!(template["name"].as_str().is_some() && template["description"].as_str().is_some());
+        assert!(template["body"].as_vec().is_some_and(|body| !body.is_empty()), "{name}");
+    }
+}

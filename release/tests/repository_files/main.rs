@@ -1,0 +1,34 @@
+//! The files beside the code: what they say is held to what is, and each gate on them is seen to fail on a bad example.
+
+mod changelog;
+mod dist;
+mod dockerfiles;
+mod github;
+mod programs;
+mod support;
+mod workflows;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Root of the real source tree.
+fn source_tree() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package is in the workspace").to_owned()
+}
+
+/// Text of a file of the real source tree.
+fn source_file(name: &str) -> String {
+    fs::read_to_string(source_tree().join(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+}
+
+/// Version of the product.
+fn version() -> String {
+    let manifest: toml::Table = source_file("Cargo.toml").parse().expect("Cargo.toml is TOML");
+    manifest["workspace"]["package"]["version"].as_str().expect("the version is a string").to_owned()
+}
+
+/// The text with a part exchanged that it must have.
+fn exchange(text: &str, from: &str, to: &str) -> String {
+    assert!(text.contains(from), "the good example has no {from:?}");
+    text.replacen(from, to, 1)
+}

@@ -1,31 +1,98 @@
-//! Builds the programs of the plan with cargo and gathers them in one folder.
+//! Builds the programs of a target from an exported tree, so that the bytes depend on the commit and the toolchain alone.
 //!
-//! Cargo says itself where the programs are, so every way to set the target folder (`CARGO_TARGET_DIR`, configuration)
-//! is honoured. On a host of the target's own kind no `--target` is passed: it would build RocksDB a second time.
+//! zig, through cargo-zigbuild, is compiler and linker of the C and C++ half and sets the glibc floor; cargo-auditable
+//! leaves the dependency list in each program. Paths of the machine are mapped away on both sides of the language border,
+//! the baseline is the plan's, and of our environment only what is named here reaches the build. Nothing is fetched:
+//! [`fetch`] comes before, with the network on.
 
 use std::collections::BTreeMap;
 use std::env;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use cargo_metadata::Message;
 
 use crate::files;
-use crate::plan::Target;
+use crate::plan::{Binary, Target};
 use crate::process;
+use crate::sbom::precursor;
+use crate::toolchain::{Toolchain, require};
 
-/// Builds the target's programs in release mode and copies them into `bin_dir`.
+/// Name of the cargo profile of released programs.
+const PROFILE: &str = "dist";
+
+/// What stands for the three places whose real paths must not be in the programs.
+const TREE_NAME: &str = "/cairn";
+const TARGET_NAME: &str = "/target";
+const CRATES_NAME: &str = "/cargo";
+
+/// The same for folders that only debug information names.
+const ZIG_NAME: &str = "/zig";
+const WORK_NAME: &str = "/work";
+const CACHE_NAME: &str = "/cache";
+
+/// Separator of cargo's encoded flags.
+const FLAG_SEPARATOR: &str = "\u{1f}";
+
+/// One build.
+#[derive(Debug, Clone)]
+pub struct Build<'a> {
+    /// The exported tree of the commit.
+    pub tree: &'a Path,
+    /// What is built for.
+    pub target: &'a Target,
+    /// What builds.
+    pub toolchain: &'a Toolchain,
+    /// Cargo's target folder.
+    pub target_dir: &'a Path,
+    /// Folder with the list of crates to embed, a file per package; see [`crate::sbom::precursor`].
+    pub crate_lists: &'a Path,
+    /// Commit that the programs name; none outside a git checkout.
+    pub commit: Option<&'a str>,
+    /// Time that stands for "now" in the build.
+    pub source_date_epoch: u64,
+    /// What the second build of a comparison does otherwise: variables, and the number of jobs.
+    pub circumstances: Circumstances,
+}
+
+/// What must not change the bytes.
+#[derive(Debug, Clone, Default)]
+pub struct Circumstances {
+    /// Further environment variables.
+    pub variables: Vec<(&'static str, String)>,
+    /// Number of parallel jobs, if not cargo's own choice.
+    pub jobs: Option<u32>,
+    /// A program with arguments that starts cargo, for example under another host name.
+    pub launcher: Vec<String>,
+}
+
+/// Fetches the crates of the lock file, which is all that a build needs from the network.
 ///
 /// # Errors
 ///
-/// Cargo cannot be started or fails, or a program of the plan was not among what it built.
-pub fn compile(root: &Path, target: &Target, bin_dir: &Path) -> Result<()> {
-    let built = build(root, target)?;
+/// Cargo cannot be started or fails.
+pub fn fetch(root: &Path, toolchain: &Toolchain) -> Result<()> {
+    let mut command = Command::new(toolchain.bin.join("cargo"));
+    command.args(["fetch", "--locked"]).current_dir(root).stdin(Stdio::null());
+    let status = process::start(&mut command)?.wait()?;
+    ensure!(status.success(), "cargo fetch failed ({status}); its messages are above");
+    Ok(())
+}
+
+/// Builds the target's programs and copies them, with their debug information, into `bin_dir`.
+///
+/// # Errors
+///
+/// A program of the toolchain is missing, cargo fails, or a program of the plan was not among what it built.
+pub fn compile(build: &Build<'_>, bin_dir: &Path) -> Result<()> {
     files::create_folder(bin_dir)?;
-    for binary in &target.binaries {
+    for binary in &build.target.binaries {
+        // One cargo command for each: the list of crates that is embedded is that of one program.
+        let built = run(build, binary)?;
         let from = built.get(&binary.name).with_context(|| {
             format!("package {} built no program {}; does its Cargo.toml name it?", binary.package, binary.name)
         })?;
@@ -38,16 +105,8 @@ pub fn compile(root: &Path, target: &Target, bin_dir: &Path) -> Result<()> {
 }
 
 /// Runs cargo and returns the path of every program that it built, by name.
-fn build(root: &Path, target: &Target) -> Result<BTreeMap<String, PathBuf>> {
-    let mut command = Command::new(cargo());
-    command.current_dir(root).args(["build", "--release", "--locked", "--bins"]);
-    command.arg("--message-format=json-render-diagnostics");
-    for binary in &target.binaries {
-        command.args(["--package", &binary.package]);
-    }
-    if host_triple()? != target.triple {
-        command.args(["--target", &target.triple]);
-    }
+fn run(build: &Build<'_>, binary: &Binary) -> Result<BTreeMap<String, PathBuf>> {
+    let mut command = command(build, binary)?;
     let mut child = process::start(command.stdin(Stdio::null()).stdout(Stdio::piped()))?;
     let stdout = child.stdout.take().expect("standard output was piped");
     let mut built = BTreeMap::new();
@@ -60,35 +119,118 @@ fn build(root: &Path, target: &Target) -> Result<BTreeMap<String, PathBuf>> {
     }
     let status = child.wait()?;
     if !status.success() {
-        bail!("cargo build failed ({status}); its messages are above");
+        bail!("cargo failed for {} ({status}); its messages are above", build.target.name);
     }
     Ok(built)
 }
 
-fn host_triple() -> Result<String> {
-    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let output = Command::new(rustc).arg("-vV").output().context("cannot start rustc")?;
-    let text = String::from_utf8(output.stdout).context("rustc's version is no text")?;
-    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
-    host.map(str::to_owned).context("rustc -vV names no host")
+fn command(build: &Build<'_>, binary: &Binary) -> Result<Command> {
+    let (target, cargo) = (build.target, build.toolchain.bin.join("cargo"));
+    let mut words = build.circumstances.launcher.iter().map(OsString::from).chain([cargo.into_os_string()]);
+    let mut command = Command::new(words.next().expect("cargo is always there"));
+    command.args(words).current_dir(build.tree).args(["auditable", "zigbuild", "--locked", "--offline", "--bins"]);
+    command.args(["--profile", PROFILE, "--message-format=json-render-diagnostics"]);
+    let floor = target.glibc_floor().map(|version| format!(".{version}")).unwrap_or_default();
+    command.args(["--target", &format!("{}{floor}", target.triple), "--package", &binary.package]);
+    if let Some(jobs) = build.circumstances.jobs {
+        command.args(["--jobs", &jobs.to_string()]);
+    }
+    set_environment(&mut command, build)?;
+    command.env(precursor::VARIABLE, build.crate_lists.join(&binary.package));
+    Ok(command)
 }
 
-/// The cargo that runs us, so that a pinned toolchain stays pinned.
-fn cargo() -> PathBuf {
-    env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from)
+fn set_environment(command: &mut Command, build: &Build<'_>) -> Result<()> {
+    let target = build.target;
+    let cargo_home = cargo_home()?;
+    command.env_clear().env("PATH", path(build.toolchain)?).env("LC_ALL", "C").env("TZ", "UTC");
+    // zig and cargo-zigbuild keep their caches below HOME.
+    command.env("HOME", env::var_os("HOME").context("HOME is not set")?).env("CARGO_HOME", &cargo_home);
+    command.env("CARGO_TARGET_DIR", build.target_dir).env("CARGO_ZIGBUILD_ZIG_PATH", zig()?);
+    command.env("SOURCE_DATE_EPOCH", build.source_date_epoch.to_string()).env("ZERO_AR_DATE", "1");
+    if let Some(commit) = build.commit {
+        command.env("CAIRN_COMMIT", commit);
+    }
+    let places = places(build, &cargo_home)?;
+    // The tree has no C, so that its place does not enter the flags, which would compile RocksDB again in each new place.
+    let tree = (build.tree.display().to_string(), TREE_NAME.to_owned());
+    let mut rustflags = target.rustflags.clone();
+    rustflags.extend(["-C".to_owned(), "link-arg=-Wl,--build-id=sha1".to_owned()]);
+    rustflags.extend(places.iter().chain([&tree]).map(|(from, to)| format!("--remap-path-prefix={from}={to}")));
+    command.env("CARGO_ENCODED_RUSTFLAGS", rustflags.join(FLAG_SEPARATOR));
+    // Line tables and not more: all that there is to know about RocksDB's types is a gigabyte.
+    let mut cflags = vec!["-g1".to_owned(), "-fstack-protector-strong".to_owned()];
+    cflags.extend(target.cflags.iter().cloned());
+    cflags.extend(places.iter().map(|(from, to)| format!("-ffile-prefix-map={from}={to}")));
+    let suffix = target.triple.replace('-', "_");
+    for name in ["CFLAGS", "CXXFLAGS"] {
+        command.env(format!("{name}_{suffix}"), cflags.join(" "));
+    }
+    // jemalloc's largest page is fixed when it is built.
+    command.env("JEMALLOC_SYS_WITH_LG_PAGE", target.elf.page_bytes.ilog2().to_string());
+    command.envs(build.circumstances.variables.iter().map(|(name, value)| (name, value)));
+    Ok(())
 }
 
-/// Folder into which [`compile`] puts a target's programs below the output folder.
-#[must_use]
-pub fn default_bin_dir(out: &Path, target: &Target) -> PathBuf {
-    out.join("bin").join(&target.name)
+/// Real paths of this machine that hold C code, and the names that stand for them in the programs.
+fn places(build: &Build<'_>, cargo_home: &Path) -> Result<Vec<(String, String)>> {
+    let sources = cargo_home.join("registry/src");
+    let mut places = Vec::new();
+    for registry in files::names_in(&sources).with_context(|| format!("no crates in {}", sources.display()))? {
+        places.push((sources.join(registry).display().to_string(), CRATES_NAME.to_owned()));
+    }
+    places.push((build.target_dir.display().to_string(), TARGET_NAME.to_owned()));
+    Ok(places)
 }
 
-/// Removes the programs of an earlier build, so that a rehearsal can never package them by mistake.
+/// Folders that debug information names in spite of all flags, and the names that stand for them: zig's own, since it
+/// compiles its C++ library while it links, and the one that a build works in.
 ///
 /// # Errors
 ///
-/// A file is there and cannot be removed.
-pub fn forget(target: &Target, bin_dir: &Path) -> Result<()> {
-    target.binaries.iter().try_for_each(|binary| files::remove_if_there(&bin_dir.join(&binary.name)))
+/// zig is not installed.
+pub fn folders_in_debug_information(work: &Path) -> Result<Vec<(String, &'static str)>> {
+    let zig = zig()?;
+    let zig = zig.parent().context("zig is in no folder")?;
+    let mut places = vec![(zig.display().to_string(), ZIG_NAME), (work.display().to_string(), WORK_NAME)];
+    if let Some(home) = env::var_os("HOME") {
+        places.push((Path::new(&home).join(".cache").display().to_string(), CACHE_NAME));
+    }
+    Ok(places)
+}
+
+/// The toolchain's programs first, then those that cargo calls, then the system's.
+fn path(toolchain: &Toolchain) -> Result<OsString> {
+    let mut folders = vec![toolchain.bin.clone()];
+    for (program, package) in
+        [("cargo-auditable", "the crate cargo-auditable"), ("cargo-zigbuild", "the Python package cargo-zigbuild")]
+    {
+        let folder = require(program, package)?.parent().map(Path::to_owned);
+        folders.extend(folder);
+    }
+    folders.extend(["/usr/bin", "/bin"].map(PathBuf::from));
+    Ok(env::join_paths(folders)?)
+}
+
+/// zig's own program: the Python package wraps it, and the wrapper needs the package's own Python.
+///
+/// # Errors
+///
+/// The package is not installed beside cargo-zigbuild.
+pub fn zig() -> Result<PathBuf> {
+    if let Some(path) = process::find_program("zig") {
+        return Ok(path);
+    }
+    let wrapper = require("python-zig", "the Python package ziglang")?;
+    let prefix = wrapper.parent().and_then(Path::parent).context("python-zig is in no folder")?;
+    let libraries = prefix.join("lib");
+    let pythons = files::names_in(&libraries).with_context(|| format!("cannot read {}", libraries.display()))?;
+    let mut programs = pythons.iter().map(|python| libraries.join(python).join("site-packages/ziglang/zig"));
+    programs.find(|program| program.is_file()).context("the Python package ziglang has no zig; install it again")
+}
+
+fn cargo_home() -> Result<PathBuf> {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
+    home.context("neither CARGO_HOME nor HOME is set; cargo has no place for crates")
 }

@@ -79,6 +79,20 @@ pub fn create_folder(path: &Path) -> Result<()> {
     fs::create_dir_all(path).with_context(|| format!("cannot create the folder {}", path.display()))
 }
 
+/// Makes a folder that has nothing in it.
+///
+/// # Errors
+///
+/// What is there cannot be removed, or the folder not be created.
+pub fn empty_folder(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            Err(e).with_context(|| format!("cannot empty {}", path.display()))
+        }
+        _ => create_folder(path),
+    }
+}
+
 /// Names of all that is in a folder, at its top level, hidden ones too.
 ///
 /// # Errors
@@ -116,4 +130,30 @@ pub fn check_names<'a>(
 fn partial_path(path: &Path) -> Result<PathBuf> {
     let name = path.file_name().with_context(|| format!("{} has no file name", path.display()))?;
     Ok(path.with_file_name(format!(".{}.partial", name.to_string_lossy())))
+}
+
+/// All plain files at or below a path, sorted; links are not followed and not listed.
+///
+/// # Errors
+///
+/// A folder cannot be read, or there are more than `most` files.
+pub fn files_below(path: &Path, most: usize) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut open = vec![path.to_owned()];
+    while let Some(path) = open.pop() {
+        let cannot = || format!("cannot read {}", path.display());
+        let kind = fs::symlink_metadata(&path).with_context(cannot)?.file_type();
+        if kind.is_dir() {
+            for entry in fs::read_dir(&path).with_context(cannot)? {
+                open.push(entry.with_context(cannot)?.path());
+            }
+        } else if kind.is_file() {
+            found.push(path);
+        }
+        if found.len() > most {
+            bail!("more than {most} files in one place; is the output folder the right one?");
+        }
+    }
+    found.sort();
+    Ok(found)
 }

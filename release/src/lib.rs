@@ -1,24 +1,55 @@
 //! The release pipeline of Cairn: plan, act, verify.
 //!
-//! [`plan`] is pure: version, targets, names and gates as one value. Every other module executes a part of that value
-//! and takes nothing else for granted, so that each step can be run again alone: [`compile`], [`package`], [`checksum`],
-//! [`sign`]. [`verify`] trusts no plan, only a public key and a version that the user brings; it is what a user runs.
-//! [`rehearse`] plays all of it with a throwaway key and uses the result.
+//! [`plan`] is pure: version, targets, names and gates as one value. [`steps`] is the list of what executes it, [`run`] and
+//! [`journal`] let a killed run go on, [`rehearse`] plays all of it with throwaway keys and then uses the result as users
+//! would. [`gates`], and the checks of the modules that write a format, read final bytes and return what is wrong as
+//! sentences. [`verify`] trusts no plan, only a public key and a version that the user brings; [`publish`] and [`audit`]
+//! know nothing of how a release was made.
 //!
-//! Left out: further targets and formats, the journal that resumes a killed run, publishing.
+//! Dependencies point that way, too: what writes or reads one format knows neither plan nor site, which [`steps`] alone
+//! brings together.
 
+pub mod archive;
+pub mod audit;
+pub mod build_info;
+pub mod changelog;
 pub mod checksum;
 pub mod comment;
 pub mod compile;
+pub mod debug_symbols;
 pub mod digest;
+pub mod dist;
+pub mod doctor;
+pub mod dsse;
 pub mod files;
+pub mod gates;
+pub mod installer;
+pub mod journal;
 pub mod keys;
+pub mod licences;
+pub mod linux_packages;
 pub mod manifest;
-pub mod package;
+pub mod oci;
+pub mod pins;
 pub mod plan;
 pub mod process;
+pub mod provenance;
+pub mod publish;
 pub mod rehearse;
+pub mod repository;
+pub mod run;
+pub mod sbom;
 pub mod sign;
+pub mod site;
+pub mod site_bundle;
 pub mod smoke;
+pub mod source;
+pub mod steps;
+pub mod support;
+pub mod tarball;
+pub mod toolchain;
+pub mod tree;
+pub mod trials;
 pub mod verify;
+pub mod versions;
 pub mod workspace;

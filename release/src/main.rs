@@ -4,14 +4,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use cairn_release::keys::{self, SigningKey};
-use cairn_release::plan::{Plan, Target};
+use cairn_release::plan::{Plan, Scope};
 use cairn_release::rehearse::{self, Rehearsal};
+use cairn_release::repository::openpgp;
+use cairn_release::run::Report;
+use cairn_release::site::{SecretKeys, Site};
+use cairn_release::steps::{self, MAKE, SEAL};
 use cairn_release::verify::{self, EXIT_CODES_HELP, Refusal, Request};
-use cairn_release::{checksum, compile, package, sign, workspace};
+use cairn_release::{doctor, keys, support, workspace};
 use clap::{Args, Parser, Subcommand};
 
-/// Plans, builds, signs and verifies releases of Cairn.
+/// Plans, makes, publishes and verifies releases of Cairn.
 #[derive(Parser)]
 #[command(name = "cairn-release", version, after_help = EXIT_CODES_HELP)]
 struct Cli {
@@ -23,22 +26,27 @@ struct Cli {
 enum Command {
     /// Print the plan of the release as JSON: version, targets, artifacts, file names, gates.
     Plan(Tree),
-    /// Build the programs in release mode into OUT/bin/TARGET.
-    Build(Tree),
-    /// Make the archives in OUT/cairn-VERSION; the same inputs give the same bytes.
-    Package(Package),
-    /// Write SHA256SUMS over the artifacts.
-    Checksum(Tree),
-    /// Write release.json and a minisign signature of every file.
-    Sign(Sign),
+    /// Say what this machine lacks for a release, by package name.
+    Doctor(Doctor),
+    /// Fetch everything that a release needs from the network; no later step uses it.
+    Fetch(Tree),
+    /// Make and check all that needs no secret, step by step; a run that was cut off goes on where it was.
+    Make(Make),
+    /// Sign what `make` left, and make repositories and the site bundle of it.
+    Seal(Seal),
     /// Check a release folder without plan and network; every way to be wrong has an exit code of its own.
     #[command(after_help = EXIT_CODES_HELP)]
     Verify(Verify),
-    /// Make a minisign key pair; with $CAIRN_RELEASE_KEY_PASSWORD the secret key is encrypted.
+    /// Make key pairs: minisign's for releases, OpenPGP's for packages and repositories.
     Keygen(Keygen),
-    /// Play a whole release with a throwaway key, start the packaged server, put and get; print a table of steps.
-    #[command(visible_alias = "all")]
-    Rehearse(Package),
+    /// Publish a signed release; what is there already is never changed, and the version becomes visible last.
+    Publish(publishing::Publish),
+    /// Download what is published and verify it, as a user would.
+    Audit(publishing::Audit),
+    /// Play a whole release with throwaway keys and without network, install and run all of it; print a table of steps.
+    Rehearse(Rehearse),
+    /// Print the table of supported versions that SECURITY.md has, or the branches that need a backport today.
+    Support(Support),
 }
 
 #[derive(Args)]
@@ -49,24 +57,48 @@ struct Tree {
     /// Folder for all output [default: ROOT/dist].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-}
-
-#[derive(Args)]
-struct Package {
-    #[command(flatten)]
-    tree: Tree,
-    /// Folder with programs that were built already [default: OUT/bin/TARGET].
+    /// Folder for build trees and roots of distributions, which later runs find again [default: OUT/work].
     #[arg(long, value_name = "DIR")]
-    bin_dir: Option<PathBuf>,
+    work: Option<PathBuf>,
+    /// This machine's architecture alone, and no second build.
+    #[arg(long)]
+    fast: bool,
 }
 
 #[derive(Args)]
-struct Sign {
+struct Doctor {
     #[command(flatten)]
     tree: Tree,
+    /// Print only the names of the Debian packages that are missing.
+    #[arg(long)]
+    packages: bool,
+}
+
+#[derive(Args)]
+struct Make {
+    #[command(flatten)]
+    tree: Tree,
+    /// Folder with the public keys, cairn.pub and cairn.asc, that belong to the secret ones [default: ROOT/packaging/keys].
+    #[arg(long, value_name = "DIR")]
+    public_keys: Option<PathBuf>,
+    /// Folder with a folder of programs per target that were built already.
+    #[arg(long, value_name = "DIR")]
+    programs: Option<PathBuf>,
+    /// Say which steps would run, and run none.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Args)]
+struct Seal {
+    #[command(flatten)]
+    make: Make,
     /// File with the minisign secret key; $CAIRN_RELEASE_KEY_PASSWORD decrypts it.
     #[arg(long, value_name = "FILE")]
-    secret_key: PathBuf,
+    minisign_key: PathBuf,
+    /// File with the OpenPGP secret key; $CAIRN_RELEASE_OPENPGP_PASSPHRASE decrypts it.
+    #[arg(long, value_name = "FILE")]
+    openpgp_key: PathBuf,
 }
 
 #[derive(Args)]
@@ -87,12 +119,52 @@ struct Verify {
 
 #[derive(Args)]
 struct Keygen {
-    /// File for the secret key; must not exist.
-    #[arg(long, value_name = "FILE")]
-    secret_key: PathBuf,
-    /// File for the public key; must not exist.
-    #[arg(long, value_name = "FILE")]
-    public_key: PathBuf,
+    /// File for the minisign secret key; must not exist.
+    #[arg(long, value_name = "FILE", requires = "public_key")]
+    secret_key: Option<PathBuf>,
+    /// File for the minisign public key; must not exist.
+    #[arg(long, value_name = "FILE", requires = "secret_key")]
+    public_key: Option<PathBuf>,
+    /// File for the OpenPGP secret key; must not exist.
+    #[arg(long, value_name = "FILE", requires_all = ["openpgp_public_key", "user_id"])]
+    openpgp_secret_key: Option<PathBuf>,
+    /// File for the OpenPGP public key; must not exist.
+    #[arg(long, value_name = "FILE", requires = "openpgp_secret_key")]
+    openpgp_public_key: Option<PathBuf>,
+    /// Name and address in the OpenPGP key.
+    #[arg(long, value_name = "NAME <ADDRESS>", requires = "openpgp_secret_key")]
+    user_id: Option<String>,
+    /// Creation time of the OpenPGP key in seconds since 1970; no signature that it makes can be older.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    created: u64,
+}
+
+#[derive(Args)]
+struct Rehearse {
+    #[command(flatten)]
+    tree: Tree,
+    /// Folder with a folder of programs per target that were built already.
+    #[arg(long, value_name = "DIR")]
+    programs: Option<PathBuf>,
+    /// Say which steps would run, and run none.
+    #[arg(long)]
+    dry_run: bool,
+    /// Start from nothing instead of going on where the last rehearsal stopped.
+    #[arg(long)]
+    anew: bool,
+    /// Set by the rehearsal for the part of itself that it starts without network.
+    #[arg(long, hide = true)]
+    offline: bool,
+}
+
+#[derive(Args)]
+struct Support {
+    /// Root of the source tree [default: the one around the current folder].
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// A day as YYYY-MM-DD: print the branches that still get fixes then.
+    #[arg(long, value_name = "DAY")]
+    backports: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -100,47 +172,51 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
-            let refusal = error.downcast_ref::<Refusal>();
-            refusal.map_or(ExitCode::FAILURE, |refusal| ExitCode::from(refusal.exit_code()))
+            let refusal = error.downcast_ref::<Refusal>().map(Refusal::exit_code);
+            let code = refusal.or_else(|| publishing::exit_code(&error));
+            code.map_or(ExitCode::FAILURE, ExitCode::from)
         }
     }
 }
 
 fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Plan(tree) => print!("{}", Site::new(tree)?.plan.to_json()),
-        Command::Build(tree) => {
-            let site = Site::new(tree)?;
-            for target in &site.plan.targets {
-                compile::compile(&site.root, target, &compile::default_bin_dir(&site.out, target))?;
+        Command::Plan(tree) => print!("{}", tree.site()?.plan.to_json()),
+        Command::Doctor(Doctor { tree, packages }) => {
+            let site = tree.site()?;
+            let found = doctor::examine(&site.root, &site.plan);
+            if packages {
+                println!("{}", found.debian_packages.join(" "));
+            } else {
+                print!("{}", found.text);
+                return Ok(if found.healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE });
             }
         }
-        Command::Package(Package { tree, bin_dir }) => {
-            let site = Site::new(tree)?;
-            package::package(&site.plan, &site.root, |target| site.bin_dir(target, bin_dir.as_deref()), &site.dir())?;
-        }
-        Command::Checksum(tree) => {
-            let site = Site::new(tree)?;
-            checksum::checksum(&site.plan, &site.dir())?;
-        }
-        Command::Sign(Sign { tree, secret_key }) => {
-            let site = Site::new(tree)?;
-            let key = SigningKey::read(&secret_key, keys::password_from_environment())?;
-            sign::sign(&site.plan, &site.dir(), &key)?;
+        Command::Fetch(tree) => steps::fetch(&tree.site()?)?,
+        Command::Make(args) => return Ok(ended(&steps::run_all(MAKE, &args.site(None)?, args.dry_run)?)),
+        Command::Seal(Seal { make, minisign_key, openpgp_key }) => {
+            let keys = SecretKeys { minisign: minisign_key, openpgp: openpgp_key };
+            return Ok(ended(&steps::run_all(SEAL, &make.site(Some(keys))?, make.dry_run)?));
         }
         Command::Verify(args) => run_verify(&args)?,
-        Command::Keygen(Keygen { secret_key, public_key }) => {
-            keys::generate(&secret_key, &public_key, keys::password_from_environment())?;
+        Command::Keygen(args) => run_keygen(&args)?,
+        Command::Publish(args) => publishing::publish(&args)?,
+        Command::Audit(args) => publishing::audit(&args)?,
+        Command::Rehearse(Rehearse { tree, programs, dry_run, anew, offline }) => {
+            let site = Site { given_programs: programs, ..tree.site()? };
+            let rehearsal = Rehearsal { site, fast: tree.fast, dry_run, anew, offline };
+            return Ok(if rehearse::rehearse(&rehearsal)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
-        Command::Rehearse(Package { tree, bin_dir }) => {
-            let site = Site::new(tree)?;
-            let rehearsal = Rehearsal { root: &site.root, out: &site.out, bin_dir: bin_dir.as_deref() };
-            let report = rehearse::rehearse(&site.plan, &rehearsal)?;
-            print!("{report}");
-            return Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        Command::Support(Support { root, backports }) => {
+            let root = root_of(root)?;
+            print!("{}", support::answer(&root, backports.as_deref())?);
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn ended(report: &Report) -> ExitCode {
+    if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn run_verify(args: &Verify) -> Result<()> {
@@ -157,29 +233,54 @@ fn run_verify(args: &Verify) -> Result<()> {
     Ok(())
 }
 
-/// The tree, its plan and the place of the output.
-struct Site {
-    root: PathBuf,
-    out: PathBuf,
-    plan: Plan,
+fn run_keygen(args: &Keygen) -> Result<()> {
+    if let (Some(secret), Some(public)) = (&args.secret_key, &args.public_key) {
+        keys::generate(secret, public, keys::password_from_environment())?;
+    }
+    if let (Some(secret), Some(public), Some(user_id)) =
+        (&args.openpgp_secret_key, &args.openpgp_public_key, &args.user_id)
+    {
+        let passphrase = openpgp::passphrase_from_environment();
+        openpgp::generate(user_id, args.created, secret, public, passphrase.as_deref())?;
+    }
+    if args.secret_key.is_none() && args.openpgp_secret_key.is_none() {
+        anyhow::bail!("name the files: --secret-key and --public-key, or --openpgp-secret-key and its companions");
+    }
+    Ok(())
 }
 
-impl Site {
-    fn new(tree: Tree) -> Result<Self> {
-        let root = match tree.root {
-            Some(root) => root,
-            None => workspace::find_root(&std::env::current_dir().context("cannot tell the current folder")?)?,
-        };
-        let out = tree.out.unwrap_or_else(|| root.join("dist"));
-        let plan = workspace::plan(&root)?;
-        Ok(Self { root, out, plan })
-    }
-
-    fn dir(&self) -> PathBuf {
-        self.out.join(self.plan.folder_name())
-    }
-
-    fn bin_dir(&self, target: &Target, given: Option<&Path>) -> PathBuf {
-        given.map_or_else(|| compile::default_bin_dir(&self.out, target), Path::to_owned)
+fn root_of(given: Option<PathBuf>) -> Result<PathBuf> {
+    match given {
+        Some(root) => Ok(root),
+        None => workspace::find_root(&std::env::current_dir().context("cannot tell the current folder")?),
     }
 }
+
+impl Tree {
+    /// The plan and the places of a rehearsal; its keys are its own.
+    fn site(&self) -> Result<Site> {
+        let absolute = |path: &Path| std::path::absolute(path).context("cannot tell the current folder");
+        let root = absolute(&root_of(self.root.clone())?)?;
+        let out = absolute(&self.out.clone().unwrap_or_else(|| root.join("dist")))?;
+        let work = absolute(&self.work.clone().unwrap_or_else(|| out.join("work")))?;
+        let scope = if self.fast { Scope::of_this_machine() } else { Scope::Full };
+        let plan: Plan = workspace::plan(&root, scope)?;
+        let (keys, given_public_keys) = rehearse::keys_of(&out);
+        Ok(Site { plan, root, out, work, given_programs: None, given_public_keys, keys })
+    }
+}
+
+impl Make {
+    fn site(&self, keys: Option<SecretKeys>) -> Result<Site> {
+        let site = self.tree.site()?;
+        let public_keys = self.public_keys.clone().unwrap_or_else(|| site.root.join("packaging/keys"));
+        Ok(Site {
+            given_programs: self.programs.clone(),
+            given_public_keys: public_keys,
+            keys: keys.unwrap_or_else(|| site.keys.clone()),
+            ..site
+        })
+    }
+}
+
+mod publishing;

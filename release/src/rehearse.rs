@@ -1,250 +1,177 @@
-//! Plays a whole release on one machine with a throwaway key: the commands' own code, in their order, to the end.
+//! Plays a whole release on one machine with throwaway keys: the real steps, in their order, to the end, then what users do.
 //!
-//! The result stays in the output folder; the secret key exists only in a temporary folder and is gone afterwards.
+//! First everything is fetched; then the program starts itself again in a network namespace that has only a loopback
+//! interface, makes and seals the release, publishes it into a folder, verifies it from there alone, and installs and
+//! runs every kind of artifact. A rehearsal that failed or was killed goes on where it was; the throwaway keys go when it
+//! has passed.
 
-use std::fmt;
+mod trials;
+
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 
-use crate::keys::{self, SigningKey};
-use crate::plan::{Gate, Plan, SIGNATURE_SUFFIX};
-use crate::verify::Request;
-use crate::{checksum, compile, files, package, process, sign, smoke, verify};
+use crate::files;
+use crate::keys;
+use crate::plan::{Gate, Scope};
+use crate::process;
+use crate::repository::openpgp;
+use crate::run::{self, Report, Step};
+use crate::site::{SecretKeys, Site};
+use crate::steps::{self, MAKE, SEAL};
+use crate::toolchain::require;
 
-/// Name of the throwaway public key in the output folder.
-pub const PUBLIC_KEY_NAME: &str = "throwaway.pub";
+/// Name in the throwaway OpenPGP key.
+const USER_ID: &str = "Cairn rehearsal <rehearsal@cairn.example>";
 
-/// What a rehearsal needs to know.
+/// A key that signed nothing, which every trial of a signature must refuse.
+const WRONG_KEY_NAME: &str = "wrong.asc";
+
+/// What to rehearse, and how.
 #[derive(Debug)]
-pub struct Rehearsal<'a> {
-    /// Root of the source tree.
-    pub root: &'a Path,
-    /// Folder that receives programs, release folder and throwaway public key.
-    pub out: &'a Path,
-    /// Folder with programs that were built already; without one they are built.
-    pub bin_dir: Option<&'a Path>,
+pub struct Rehearsal {
+    /// Plan and places; its keys are the throwaway ones.
+    pub site: Site,
+    /// One target, no second build.
+    pub fast: bool,
+    /// Only say which steps would run.
+    pub dry_run: bool,
+    /// Forget what an earlier rehearsal did.
+    pub anew: bool,
+    /// This process has no network already.
+    pub offline: bool,
 }
 
-/// How one step went.
-#[derive(Debug, Clone)]
-pub struct StepResult {
-    /// Name of the step.
-    pub name: &'static str,
-    /// Gates that the step proves when it passes.
-    pub gates: &'static [Gate],
-    /// Time that it took.
-    pub took: Duration,
-    /// What came of it.
-    pub outcome: Outcome,
-}
-
-/// What came of a step.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// It did its work.
-    Passed,
-    /// Its result was given from outside.
-    Skipped,
-    /// It failed, for this reason.
-    Failed(String),
-}
-
-/// What a rehearsal leaves to read.
-#[derive(Debug)]
-pub struct Report {
-    /// The steps that ran, in order; the last one is the failed one, if one failed.
-    pub steps: Vec<StepResult>,
-    /// Name and size in bytes of every file of the release folder.
-    pub sizes: Vec<(String, u64)>,
-}
-
-impl Report {
-    /// Whether every step was reached and none failed.
-    #[must_use]
-    pub fn passed(&self) -> bool {
-        self.steps.len() == STEPS.len() && !self.steps.iter().any(|step| matches!(step.outcome, Outcome::Failed(_)))
-    }
-}
-
-struct Step {
-    name: &'static str,
-    gates: &'static [Gate],
-    run: fn(&Stage<'_>) -> Result<()>,
-}
-
-/// Name of the step that is skipped when the programs are given.
-const BUILD: &str = "build";
-
-/// The steps after the plan.
-const STEPS: [Step; 8] = [
-    Step { name: BUILD, gates: &[], run: |stage| stage.build() },
-    Step { name: "package", gates: &[Gate::VersionsEqual, Gate::ArchiveComplete], run: |stage| stage.package() },
-    Step { name: "checksum", gates: &[], run: |stage| stage.checksum() },
-    Step { name: "sign", gates: &[], run: |stage| stage.sign() },
-    Step { name: "verify", gates: &[Gate::FolderComplete, Gate::SignaturesMatch], run: |stage| stage.verify() },
-    Step { name: "stock minisign", gates: &[Gate::StockMinisign], run: |stage| stage.stock_minisign() },
-    Step { name: "unpack", gates: &[], run: |stage| stage.unpack() },
-    Step { name: "start, put, get, stop", gates: &[Gate::Smoke], run: |stage| stage.smoke() },
+/// Steps after sealing that every rehearsal has.
+const AFTER: &[Step] = &[
+    step("publish into a folder", &[], |site| vec![site.published()], trials::publish),
+    step("verify what is published", &[Gate::PublishedVerifies], nothing, trials::audit),
+    step("use the archive", &[Gate::Smoke], nothing, trials::smoke),
+    step("older packages", &[], |site| vec![trials::older(site)], trials::older_packages),
+    step("install the debs", &[Gate::InstallDeb], nothing, trials::debs),
+    step("install the rpms", &[Gate::InstallRpm], nothing, trials::rpms),
+    step("install by apt", &[Gate::InstallApt], nothing, trials::apt),
+    step("install by dnf", &[Gate::InstallYum], nothing, trials::dnf),
+    step("install by script", &[Gate::InstallScript], nothing, trials::installer),
+    step("run the image", &[Gate::RunImage], nothing, trials::image),
+    step("kill at every step", &[Gate::Resumable], nothing, trials::kill_at_every_step),
 ];
 
-/// Gates that the rehearsal proves, in order.
-pub fn proven_gates() -> impl Iterator<Item = Gate> {
-    STEPS.iter().flat_map(|step| step.gates.iter().copied())
+/// Further steps of a full rehearsal.
+const FULL: &[Step] = &[
+    step("use the other architecture", &[Gate::SmokeEmulated], nothing, trials::smoke_emulated),
+    step("build again elsewhere", &[Gate::Reproducible], nothing, trials::second_build),
+];
+
+const fn step(
+    name: &'static str,
+    gates: &'static [Gate],
+    outputs: fn(&Site) -> Vec<PathBuf>,
+    act: fn(&Site) -> Result<String>,
+) -> Step {
+    Step { name, gates, outputs, act }
 }
 
-/// Runs all steps and stops at the first that fails; the report has its error.
+fn nothing(_: &Site) -> Vec<PathBuf> {
+    Vec::new()
+}
+
+/// The steps of a rehearsal after sealing.
+pub fn steps(scope: &Scope) -> impl Iterator<Item = &'static Step> {
+    let full = if *scope == Scope::Full { FULL } else { &[] };
+    AFTER.iter().chain(full)
+}
+
+/// Rehearses and prints the table to standard output; true if every step passed.
 ///
 /// # Errors
 ///
-/// Only what prevents the first step: a scratch folder or the output folder that cannot be made.
-pub fn rehearse(plan: &Plan, rehearsal: &Rehearsal<'_>) -> Result<Report> {
-    let scratch = tempfile::tempdir()?;
-    files::create_folder(rehearsal.out)?;
-    let dir = rehearsal.out.join(plan.folder_name());
-    let public_key = rehearsal.out.join(PUBLIC_KEY_NAME);
-    let stage = Stage { plan, rehearsal, dir, public_key, scratch: scratch.path() };
-    stage.clear()?;
-    let mut steps = Vec::new();
-    for step in &STEPS {
-        let started = Instant::now();
-        let outcome = match (step.run)(&stage) {
-            Ok(()) if step.name == BUILD && rehearsal.bin_dir.is_some() => Outcome::Skipped,
-            Ok(()) => Outcome::Passed,
-            Err(e) => Outcome::Failed(format!("{e:#}")),
-        };
-        let failed = matches!(outcome, Outcome::Failed(_));
-        steps.push(StepResult { name: step.name, gates: step.gates, took: started.elapsed(), outcome });
-        if failed {
-            break;
-        }
+/// What prevents the first step: keys, inputs or a namespace that cannot be made.
+pub fn rehearse(rehearsal: &Rehearsal) -> Result<bool> {
+    let site = &rehearsal.site;
+    if rehearsal.anew && !rehearsal.offline {
+        files::empty_folder(&site.out)?;
     }
-    Ok(Report { steps, sizes: stage.sizes() })
+    if rehearsal.dry_run || rehearsal.offline {
+        return offline(rehearsal);
+    }
+    make_keys(site)?;
+    files::create_folder(&site.work)?;
+    steps::fetch(site).context("cannot fetch what the release needs")?;
+    let status = process::start(&mut without_network()?)?.wait()?;
+    if status.success() {
+        fs::remove_dir_all(keys_folder(&site.out)).context("cannot remove the throwaway keys")?;
+    }
+    Ok(status.success())
 }
 
-/// The places that the steps share.
-struct Stage<'a> {
-    plan: &'a Plan,
-    rehearsal: &'a Rehearsal<'a>,
-    dir: PathBuf,
-    public_key: PathBuf,
-    scratch: &'a Path,
+/// Folder of the throwaway keys.
+fn keys_folder(out: &Path) -> PathBuf {
+    out.join("throwaway-keys")
 }
 
-impl Stage<'_> {
-    /// Removes what an earlier rehearsal made, by the plan's names: anything else in the folder is for `sign` to refuse.
-    fn clear(&self) -> Result<()> {
-        let names = || self.plan.files.iter().map(String::as_str);
-        files::remove_partials(&self.dir, names())?;
-        names().try_for_each(|name| files::remove_if_there(&self.dir.join(name)))?;
-        files::remove_if_there(&self.public_key)
-    }
-
-    fn build(&self) -> Result<()> {
-        if self.rehearsal.bin_dir.is_some() {
-            return Ok(());
-        }
-        for target in &self.plan.targets {
-            let bin_dir = compile::default_bin_dir(self.rehearsal.out, target);
-            compile::forget(target, &bin_dir)?;
-            compile::compile(self.rehearsal.root, target, &bin_dir)?;
-        }
-        Ok(())
-    }
-
-    fn package(&self) -> Result<()> {
-        let Rehearsal { root, out, bin_dir } = self.rehearsal;
-        let bin_dir = |target: &_| bin_dir.map_or_else(|| compile::default_bin_dir(out, target), Path::to_owned);
-        package::package(self.plan, root, bin_dir, &self.dir)
-    }
-
-    fn checksum(&self) -> Result<()> {
-        checksum::checksum(self.plan, &self.dir)
-    }
-
-    fn sign(&self) -> Result<()> {
-        let secret = self.scratch.join("throwaway.key");
-        keys::generate(&secret, &self.public_key, None)?;
-        sign::sign(self.plan, &self.dir, &SigningKey::read(&secret, None)?)
-    }
-
-    fn verify(&self) -> Result<()> {
-        let request =
-            Request { dir: &self.dir, public_key: &self.public_key, version: &self.plan.version, min_sequence: 0 };
-        let manifest = verify::verify(&request)?;
-        // The verifier knows no plan; here the plan is the promise that the signed list must keep.
-        let listed: Vec<_> = manifest.files.iter().map(|entry| entry.name.as_str()).collect();
-        let lacking: Vec<_> =
-            self.plan.artifacts.iter().filter(|artifact| !listed.contains(&artifact.name.as_str())).collect();
-        if !lacking.is_empty() {
-            bail!("release.json lacks {lacking:?}");
-        }
-        Ok(())
-    }
-
-    fn stock_minisign(&self) -> Result<()> {
-        let program = process::find_program("minisign")
-            .context("the program minisign is missing; install the Debian package `minisign`")?;
-        for name in self.plan.signed_files() {
-            let mut command = process::clean_command(&program);
-            command.arg("-V").arg("-q").arg("-p").arg(&self.public_key);
-            command.arg("-x").arg(self.dir.join(format!("{name}{SIGNATURE_SUFFIX}")));
-            process::output(command.arg("-m").arg(self.dir.join(name)))?;
-        }
-        Ok(())
-    }
-
-    fn unpack(&self) -> Result<()> {
-        for artifact in &self.plan.artifacts {
-            let into = self.unpacked(&artifact.target);
-            files::create_folder(&into)?;
-            smoke::unpack(&self.dir.join(&artifact.name), artifact, &into)?;
-        }
-        Ok(())
-    }
-
-    fn smoke(&self) -> Result<()> {
-        for artifact in &self.plan.artifacts {
-            smoke::smoke(&self.unpacked(&artifact.target).join(&artifact.top_folder))?;
-        }
-        Ok(())
-    }
-
-    fn unpacked(&self, target: &str) -> PathBuf {
-        self.scratch.join("unpacked").join(target)
-    }
-
-    fn sizes(&self) -> Vec<(String, u64)> {
-        let size = |name: &String| Some((name.clone(), fs::metadata(self.dir.join(name)).ok()?.len()));
-        self.plan.files.iter().filter_map(size).collect()
-    }
+/// The site of a rehearsal: its keys are below its output folder.
+#[must_use]
+pub fn keys_of(out: &Path) -> (SecretKeys, PathBuf) {
+    let folder = keys_folder(out);
+    (SecretKeys::in_folder(&folder), folder)
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:<28} {:<8} {:>9}", "step", "result", "time")?;
-        for step in &self.steps {
-            let result = match step.outcome {
-                Outcome::Passed => "ok",
-                Outcome::Skipped => "skipped",
-                Outcome::Failed(_) => "FAILED",
-            };
-            writeln!(f, "{:<28} {result:<8} {:>7.1} s", step.name, step.took.as_secs_f64())?;
+fn make_keys(site: &Site) -> Result<()> {
+    let folder = keys_folder(&site.out);
+    files::create_folder(&folder)?;
+    let public = |path: PathBuf| folder.join(path.file_name().unwrap_or_default());
+    if !site.keys.minisign.exists() {
+        keys::generate(&site.keys.minisign, &public(site.minisign_public_key()), None)?;
+    }
+    for (secret, public) in [
+        (site.keys.openpgp.clone(), public(site.openpgp_public_key())),
+        (folder.join("wrong-secret.asc"), folder.join(WRONG_KEY_NAME)),
+    ] {
+        if !secret.exists() {
+            openpgp::generate(USER_ID, site.plan.source_date_epoch, &secret, &public, None)?;
         }
-        for step in STEPS.iter().skip(self.steps.len()) {
-            writeln!(f, "{:<28} {:<8} {:>9}", step.name, "not run", "-")?;
+    }
+    Ok(())
+}
+
+/// This program with its own arguments, in a namespace without network.
+fn without_network() -> Result<Command> {
+    let mut command = Command::new(require("unshare", "the Debian package util-linux")?);
+    command.args(["--net", "--"]).arg(env::current_exe().context("cannot tell where this program is")?);
+    command.args(env::args_os().skip(1)).arg("--offline").stdin(Stdio::null());
+    Ok(command)
+}
+
+fn offline(rehearsal: &Rehearsal) -> Result<bool> {
+    let site = &rehearsal.site;
+    let all: Vec<Step> = MAKE.iter().chain(SEAL).chain(steps(&site.plan.scope())).copied().collect();
+    let mut journal = steps::open_journal(site)?;
+    if rehearsal.dry_run {
+        steps::preview(&all, &journal);
+        return Ok(true);
+    }
+    let ip = require("ip", "the Debian package iproute2")?;
+    process::output(process::clean_command(&ip).args(["link", "set", "lo", "up"]))?;
+    let interfaces = process::output(process::clean_command(&ip).args(["-o", "link"]))?;
+    ensure!(interfaces.lines().count() == 1, "there is more than a loopback interface:\n{interfaces}");
+    let report = run::run(&all, site, &mut journal, steps::show);
+    print_table(site, &report);
+    Ok(report.passed())
+}
+
+fn print_table(site: &Site, report: &Report) {
+    println!("\nstep                         result      time");
+    for step in &report.steps {
+        println!("{step}");
+    }
+    println!("\nfile                                                       bytes");
+    for name in &site.plan.files {
+        if let Ok(metadata) = fs::metadata(site.dir().join(name)) {
+            println!("{name:<52} {:>12}", metadata.len());
         }
-        writeln!(f, "\n{:<48} {:>12}", "file", "bytes")?;
-        for (name, size) in &self.sizes {
-            writeln!(f, "{name:<48} {size:>12}")?;
-        }
-        for step in &self.steps {
-            if let Outcome::Failed(error) = &step.outcome {
-                writeln!(f, "\nstep {:?} failed: {error}", step.name)?;
-            }
-        }
-        Ok(())
     }
 }

@@ -35,9 +35,23 @@ pub fn sign(plan: &Plan, dir: &Path, key: &SigningKey) -> Result<()> {
     files::check_names(dir, plan.files.iter().map(String::as_str), plan.files.iter().map(String::as_str))
 }
 
+/// Signs a file that is no part of the release folder, and writes its sum beside it.
+///
+/// # Errors
+///
+/// The file cannot be read, or a file beside it not be written.
+pub fn sign_alone(plan: &Plan, path: &Path, key: &SigningKey) -> Result<()> {
+    let name = path.file_name().and_then(|name| name.to_str()).context("the file has no name")?;
+    let dir = path.parent().context("the file is in no folder")?;
+    let digest = digest_file(path).with_context(|| format!("cannot read {name}"))?;
+    let sum = checksum::render(&[(name.to_owned(), digest.sha256)]);
+    files::write_bytes(&dir.join(format!("{name}.sha256")), FILE_MODE, sum.as_bytes())?;
+    sign_file(plan, dir, name, key)
+}
+
 /// What the manifest of this folder says.
 fn manifest(plan: &Plan, dir: &Path) -> Result<Manifest> {
-    let artifacts = plan.artifacts.iter().map(|a| (a.name.as_str(), a.kind, Some(a.target.clone())));
+    let artifacts = plan.artifacts.iter().map(|a| (a.name.as_str(), a.kind, a.target.clone()));
     let mut entries = Vec::new();
     for (name, kind, target) in artifacts.chain([(SUMS_NAME, ArtifactKind::Checksums, None)]) {
         let digest = digest_file(&dir.join(name)).with_context(|| format!("cannot read {name}"))?;

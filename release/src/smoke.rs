@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -37,31 +37,34 @@ const MAX_LOG_SHOWN: usize = 4 << 10;
 pub fn unpack(archive: &Path, artifact: &Artifact, into: &Path) -> Result<PathBuf> {
     let file = File::open(archive).with_context(|| format!("cannot read {}", archive.display()))?;
     tar::Archive::new(GzDecoder::new(file)).unpack(into)?;
-    let top = [artifact.top_folder.as_str()];
+    let content = artifact.archive.as_ref().with_context(|| format!("{} has no programs", artifact.name))?;
+    let top = [content.top_folder.as_str()];
     files::check_names(into, top.into_iter(), top.into_iter())?;
-    Ok(into.join(&artifact.top_folder))
+    Ok(into.join(&content.top_folder))
 }
 
-/// Starts the server of an unpacked archive on a free port, puts and gets a key, and stops it with SIGTERM.
+/// Starts the server of an unpacked archive on a free port, puts and gets a key, and stops it with SIGTERM; with an
+/// emulator, programs of another architecture.
 ///
 /// # Errors
 ///
 /// The server does not start, answers wrongly or does not stop cleanly; the end of its log is in the error.
-pub fn smoke(unpacked: &Path) -> Result<()> {
+pub fn smoke(unpacked: &Path, emulator: Option<&Path>) -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let log = scratch.path().join("cairnd.log");
-    put_and_get(unpacked, scratch.path(), &log).with_context(|| {
+    put_and_get(unpacked, emulator, scratch.path(), &log).with_context(|| {
         let text = fs::read(&log).unwrap_or_default();
         let tail = &text[text.len().saturating_sub(MAX_LOG_SHOWN)..];
         format!("the packaged server failed; its log ends with:\n{}", String::from_utf8_lossy(tail))
     })
 }
 
-fn put_and_get(unpacked: &Path, scratch: &Path, log: &Path) -> Result<()> {
+fn put_and_get(unpacked: &Path, emulator: Option<&Path>, scratch: &Path, log: &Path) -> Result<()> {
+    let program = |name: &str| command(&unpacked.join("bin").join(name), emulator);
     let url = format!("http://127.0.0.1:{}", free_port()?);
-    let mut server = Server::start(&unpacked.join("bin/cairnd"), scratch, log, &url)?;
+    let mut server = Server::start(program("cairnd"), scratch, log, &url)?;
     let client = |args: &[&str]| {
-        let mut command = process::clean_command(&unpacked.join("bin/cairnctl"));
+        let mut command = program("cairnctl");
         process::output(command.args(["--endpoints", &url]).args(args))
     };
     let deadline = Instant::now() + START_LIMIT;
@@ -78,8 +81,20 @@ fn put_and_get(unpacked: &Path, scratch: &Path, log: &Path) -> Result<()> {
     server.stop()
 }
 
+/// A command that runs a program, by itself or in an emulator of its architecture.
+fn command(program: &Path, emulator: Option<&Path>) -> Command {
+    match emulator {
+        None => process::clean_command(program),
+        Some(emulator) => {
+            let mut command = process::clean_command(emulator);
+            command.arg(program);
+            command
+        }
+    }
+}
+
 /// A port that was free a moment ago; the server must be told one, because clients need its address.
-fn free_port() -> Result<u16> {
+pub(crate) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
@@ -89,9 +104,8 @@ struct Server {
 }
 
 impl Server {
-    fn start(program: &Path, scratch: &Path, log: &Path, url: &str) -> Result<Self> {
+    fn start(mut command: Command, scratch: &Path, log: &Path, url: &str) -> Result<Self> {
         let output = File::create(log)?;
-        let mut command = process::clean_command(program);
         command.args(["--name", "smoke", "--listen-client-urls", url, "--advertise-client-urls", url]);
         command.arg("--data-dir").arg(scratch.join("data"));
         command.current_dir(scratch).stdout(output.try_clone()?).stderr(output).stdin(Stdio::null());

@@ -3,10 +3,11 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::plan::{Inputs, Plan};
+use crate::plan::{Inputs, Plan, Scope};
 use crate::process;
 
 /// Environment variable that sets the time of all artifacts, in seconds since 1970.
@@ -29,7 +30,7 @@ pub fn find_root(start: &Path) -> Result<PathBuf> {
 /// # Errors
 ///
 /// A file is missing or invalid, or neither the variable is set nor the tree a git checkout with a commit.
-pub fn plan(root: &Path) -> Result<Plan> {
+pub fn plan(root: &Path, scope: Scope) -> Result<Plan> {
     let commit = git(root, &["rev-parse", "HEAD"]);
     let source_date_epoch = match env::var(EPOCH_VARIABLE) {
         Ok(text) => text.parse().with_context(|| format!("{EPOCH_VARIABLE}={text:?} is not a number of seconds"))?,
@@ -40,6 +41,7 @@ pub fn plan(root: &Path) -> Result<Plan> {
         release_toml: read(root, "release/release.toml")?,
         commit: commit.ok(),
         source_date_epoch,
+        scope,
     };
     Ok(Plan::new(&inputs)?)
 }
@@ -60,11 +62,18 @@ fn git(root: &Path, args: &[&str]) -> Result<String> {
     if !root.join(".git").exists() {
         bail!("{} is not a git checkout", root.display());
     }
+    let text = process::output(git_command(root).args(args))?;
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}
+
+/// A command of git's that works on the tree at `root`.
+#[must_use]
+pub fn git_command(root: &Path) -> Command {
     let mut command = process::clean_command(Path::new("git"));
     // HOME holds git's list of folders that it may read although another user owns them.
     if let Some(home) = env::var_os("HOME") {
         command.env("HOME", home);
     }
-    let text = process::output(command.arg("-C").arg(root).args(args))?;
-    Ok(text.lines().next().unwrap_or_default().to_owned())
+    command.arg("-C").arg(root);
+    command
 }

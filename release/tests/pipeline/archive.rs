@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use cairn_release::package;
 use cairn_release::plan::Plan;
 use flate2::read::GzDecoder;
 
-use crate::fixture::{EPOCH, Release, VERSION, make_program, make_programs, plan, source_tree};
+use crate::fixture::{EPOCH, Release, VERSION, make_archive, make_program, make_programs, plan};
 
 /// Packages programs from `bin_dir` and returns the error's whole chain.
 fn refusal(plan: &Plan, bin_dir: &Path, dir: &Path) -> String {
-    let error = package::package(plan, &source_tree(), |_| bin_dir.to_owned(), dir).unwrap_err();
+    let error = make_archive(plan, bin_dir, dir).unwrap_err();
     assert!(!dir.join(&plan.artifacts[0].name).exists(), "a refused archive must not be left behind");
     format!("{error:#}")
 }
@@ -24,7 +23,7 @@ fn two_runs_give_the_same_bytes() {
         let scratch = tempfile::tempdir().unwrap();
         let (bin, dir) = (scratch.path().join("bin"), scratch.path().join("out"));
         make_programs(&bin, VERSION);
-        package::package(&plan, &source_tree(), |_| bin.clone(), &dir).unwrap();
+        make_archive(&plan, &bin, &dir).unwrap();
         fs::read(dir.join(&plan.artifacts[0].name)).unwrap()
     });
     assert!(bytes[0] == bytes[1], "the archives differ");

@@ -5,10 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use cairn_release::archive::{self, Parts};
 use cairn_release::digest::digest_file;
 use cairn_release::keys::{self, SigningKey};
-use cairn_release::plan::{Inputs, Plan};
-use cairn_release::{checksum, package, sign};
+use cairn_release::plan::{ArtifactKind, Inputs, Plan, Scope, file_names};
+use cairn_release::{checksum, sign};
 use tempfile::TempDir;
 
 /// Time of all artifacts in these tests.
@@ -38,13 +39,33 @@ pub(crate) fn plan_of(version: &str, sequence: u64) -> Plan {
         release_toml: format!("sequence = {sequence}\n"),
         commit: Some("0123456789abcdef0123456789abcdef01234567".to_owned()),
         source_date_epoch: EPOCH,
+        scope: Scope::Fast("linux-amd64".to_owned()),
     })
     .expect("the inputs are valid")
 }
 
-/// The usual plan.
+/// The same with the server's archive as its only artifact, so that signing and verifying are about few files.
+pub(crate) fn small_plan_of(version: &str, sequence: u64) -> Plan {
+    let mut plan = plan_of(version, sequence);
+    plan.artifacts.retain(|artifact| artifact.kind == ArtifactKind::Archive);
+    plan.files = file_names(&plan.artifacts);
+    plan
+}
+
+/// Writes documents and archive of the pretending programs.
+pub(crate) fn make_archive(plan: &Plan, bin_dir: &Path, dir: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(dir)?;
+    let docs = bin_dir.with_extension("docs");
+    archive::write_docs(bin_dir, &plan.targets[0].binaries, &plan.version, &docs)?;
+    let licences = bin_dir.with_extension("licences");
+    fs::write(&licences, "many licences\n")?;
+    let parts = Parts { root: &source_tree(), programs: bin_dir.to_owned(), docs: &docs, licences };
+    archive::write(plan, &plan.artifacts[0], &parts, dir)
+}
+
+/// The usual plan of few files.
 pub(crate) fn plan() -> Plan {
-    plan_of(VERSION, 7)
+    small_plan_of(VERSION, 7)
 }
 
 /// Root of the real source tree: the archive takes README, licence and sample configuration from there.
@@ -106,7 +127,7 @@ impl Release {
         let dir = scratch.path().join(plan.folder_name());
         let bin_dir = scratch.path().join("bin");
         make_programs(&bin_dir, &plan.version);
-        package::package(&plan, &source_tree(), |_| bin_dir.clone(), &dir).unwrap();
+        make_archive(&plan, &bin_dir, &dir).unwrap();
         checksum::checksum(&plan, &dir).unwrap();
         let (public_key, key) = new_key(scratch.path(), "first");
         Self { scratch, plan, dir, public_key, key }

@@ -3,11 +3,11 @@
 //! The programs are shell scripts that behave as the convention demands, so that no test waits for RocksDB.
 
 mod archive;
-mod building;
 mod fixture;
 mod keys;
 mod names;
 mod plan;
-mod rehearsal;
+mod running;
 mod signing;
+mod smoking;
 mod verifying;

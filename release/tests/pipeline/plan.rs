@@ -1,15 +1,37 @@
 //! The plan is pure and says everything.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 
-use cairn_release::plan::{Inputs, Plan, PlanError};
-use cairn_release::{rehearse, workspace};
+use cairn_release::plan::{Inputs, Plan, PlanError, Scope};
+use cairn_release::{steps, workspace};
 
-use crate::fixture::{plan, plan_of, source_tree};
+use crate::fixture::{EPOCH, source_tree};
 
-/// To accept a changed plan, copy the text from the failed assertion into `plan.json` and read the difference.
+fn inputs(version: &str, scope: Scope) -> Inputs {
+    Inputs {
+        cargo_toml: format!("[workspace.package]\nversion = \"{version}\"\n"),
+        release_toml: "sequence = 7\n".to_owned(),
+        commit: Some("0123456789abcdef0123456789abcdef01234567".to_owned()),
+        source_date_epoch: EPOCH,
+        scope,
+    }
+}
+
+fn plan_of(version: &str) -> Plan {
+    Plan::new(&inputs(version, Scope::Full)).expect("the inputs are valid")
+}
+
+fn plan() -> Plan {
+    plan_of("1.2.3")
+}
+
+/// To accept a changed plan, run with UPDATE_PLAN=1 and read the difference before you commit it.
 #[test]
 fn the_plan_is_the_one_that_was_reviewed() {
+    if std::env::var_os("UPDATE_PLAN").is_some() {
+        std::fs::write(source_tree().join("release/tests/pipeline/plan.json"), plan().to_json()).unwrap();
+    }
     assert_eq!(plan().to_json(), include_str!("plan.json"));
 }
 
@@ -20,17 +42,36 @@ fn equal_inputs_give_equal_plans() {
 
 #[test]
 fn the_version_of_the_cargo_manifest_is_in_every_archive_name() {
-    let plan = plan_of("4.5.6-rc.1", 1);
-    assert!(plan.artifacts.iter().all(|artifact| artifact.name.contains("-4.5.6-rc.1-")), "{:?}", plan.artifacts);
+    let plan = plan_of("4.5.6-rc.1");
+    let archives: Vec<_> = plan.artifacts.iter().filter(|artifact| artifact.name.ends_with(".tar.gz")).collect();
+    assert!(archives.len() >= 8, "{archives:?}");
+    assert!(archives.iter().all(|artifact| artifact.name.contains("-4.5.6-rc.1-")), "{archives:?}");
 }
 
 #[test]
 fn every_artifact_has_its_target_and_its_name_in_the_file_list() {
     let plan = plan();
     for artifact in &plan.artifacts {
-        assert!(plan.target(&artifact.target).is_some());
+        assert!(artifact.target.as_ref().is_none_or(|name| plan.target(name).is_some()));
         assert!(plan.files.contains(&artifact.name));
     }
+}
+
+#[test]
+fn a_fast_plan_is_the_part_of_the_full_one_that_is_for_its_target() {
+    let fast = Plan::new(&inputs("1.2.3", Scope::Fast("linux-arm64".to_owned()))).unwrap();
+    let full = plan();
+    assert!(fast.artifacts.iter().all(|artifact| full.artifacts.contains(artifact)));
+    assert!(full.artifacts.iter().filter(|a| a.target.as_deref() != Some("linux-amd64")).eq(&fast.artifacts));
+    assert_eq!(fast.scope(), Scope::Fast("linux-arm64".to_owned()));
+    assert!(Plan::new(&inputs("1.2.3", Scope::Fast("linux-riscv64".to_owned()))).is_err());
+}
+
+#[test]
+fn each_gate_is_proven_by_one_step() {
+    let gates = plan().gates;
+    assert_eq!(gates, steps::gates(&Scope::Full));
+    assert_eq!(gates.iter().collect::<BTreeSet<_>>().len(), gates.len());
 }
 
 #[test]
@@ -42,31 +83,15 @@ fn every_file_that_is_no_signature_has_one() {
 }
 
 #[test]
-fn the_rehearsal_proves_every_gate_in_the_plan_s_order() {
-    assert_eq!(rehearse::proven_gates().collect::<Vec<_>>(), plan().gates);
-}
-
-#[test]
 fn a_version_that_would_leave_its_file_name_is_refused() {
     for version in ["", "1.0/..", "1 0"] {
-        let inputs = Inputs {
-            cargo_toml: format!("[workspace.package]\nversion = \"{version}\"\n"),
-            release_toml: "sequence = 1".to_owned(),
-            commit: None,
-            source_date_epoch: 0,
-        };
-        assert!(matches!(Plan::new(&inputs), Err(PlanError::Version(v)) if v == version));
+        assert!(matches!(Plan::new(&inputs(version, Scope::Full)), Err(PlanError::Version(v)) if v == version));
     }
 }
 
 #[test]
 fn an_unknown_field_of_the_release_file_is_refused() {
-    let inputs = Inputs {
-        cargo_toml: "[workspace.package]\nversion = \"1.0.0\"\n".to_owned(),
-        release_toml: "sequence = 1\nsequense = 2\n".to_owned(),
-        commit: None,
-        source_date_epoch: 0,
-    };
+    let inputs = Inputs { release_toml: "sequence = 1\nsequense = 2\n".to_owned(), ..inputs("1.0.0", Scope::Full) };
     assert!(matches!(Plan::new(&inputs), Err(PlanError::Toml { file: "release/release.toml", .. })));
 }
 
@@ -78,8 +103,8 @@ fn the_source_tree_is_found_from_a_folder_inside_it() {
 
 #[test]
 fn files_that_the_archive_takes_from_the_tree_are_there() {
-    for artifact in plan().artifacts {
-        for file in artifact.source_files {
+    for archive in plan().artifacts.into_iter().filter_map(|artifact| artifact.archive) {
+        for file in archive.source_files {
             assert!(source_tree().join(&file.from).is_file(), "{} is missing", file.from);
         }
     }
@@ -100,4 +125,27 @@ fn the_sample_configuration_sets_only_options_of_the_server() {
     let assignments = text.lines().filter_map(|line| line.trim_start_matches('#').split_once('='));
     let names: Vec<_> = assignments.map(|(name, _)| name).filter(|name| name.starts_with("CAIRN_")).collect();
     assert_eq!(names, known);
+}
+
+#[test]
+fn the_plan_of_this_tree_is_printed_as_json() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cairn-release"));
+    command.arg("plan").arg("--root").arg(source_tree()).env("SOURCE_DATE_EPOCH", "1700000000");
+    let output = command.output().unwrap();
+    let plan: serde_json::Value = serde_json::from_slice(&output.stdout).expect("the plan is JSON");
+    assert_eq!(plan["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(plan["product"], "cairn");
+}
+
+#[test]
+fn without_a_time_for_the_artifacts_it_says_how_to_give_one() {
+    let scratch = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(scratch.path().join("release")).unwrap();
+    std::fs::write(scratch.path().join("release/release.toml"), "sequence = 1\n").unwrap();
+    std::fs::write(scratch.path().join("Cargo.toml"), "[workspace.package]\nversion = \"1.2.3\"\n").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cairn-release"));
+    command.arg("plan").arg("--root").arg(scratch.path()).env_remove("SOURCE_DATE_EPOCH");
+    let output = command.output().unwrap();
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("set SOURCE_DATE_EPOCH"), "{output:?}");
 }

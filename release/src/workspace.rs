@@ -66,6 +66,20 @@ fn git(root: &Path, args: &[&str]) -> Result<String> {
     Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
+/// Tracked files that differ from the commit, as sentences: a release takes its packaging from the tree at `root`, and that
+/// must be the commit's. None outside a git checkout, where there is no commit to differ from.
+///
+/// # Errors
+///
+/// git cannot be asked.
+pub fn uncommitted(root: &Path) -> Result<Vec<String>> {
+    if !root.join(".git").exists() {
+        return Ok(Vec::new());
+    }
+    let status = process::output(git_command(root).args(["status", "--porcelain", "--untracked-files=no"]))?;
+    Ok(status.lines().map(|line| format!("{}: changed and not committed", line.get(3..).unwrap_or(line))).collect())
+}
+
 /// A command of git's that works on the tree at `root`.
 #[must_use]
 pub fn git_command(root: &Path) -> Command {

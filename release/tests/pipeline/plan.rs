@@ -149,3 +149,22 @@ fn without_a_time_for_the_artifacts_it_says_how_to_give_one() {
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("set SOURCE_DATE_EPOCH"), "{output:?}");
 }
+
+#[test]
+fn a_tracked_file_that_differs_from_the_commit_is_named_and_an_untracked_one_is_not() {
+    let scratch = tempfile::tempdir().unwrap();
+    let root = scratch.path();
+    let git = |args: &[&str]| {
+        let settings = ["-c", "user.name=test", "-c", "user.email=test@localhost"];
+        let output = Command::new("git").arg("-C").arg(root).args(settings).args(args).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    git(&["init", "--quiet"]);
+    std::fs::write(root.join("kept"), "one").unwrap();
+    git(&["add", "kept"]);
+    git(&["commit", "--quiet", "--message=first"]);
+    std::fs::write(root.join("loose"), "new").unwrap();
+    assert_eq!(workspace::uncommitted(root).unwrap(), Vec::<String>::new());
+    std::fs::write(root.join("kept"), "two").unwrap();
+    assert_eq!(workspace::uncommitted(root).unwrap(), ["kept: changed and not committed"]);
+}

@@ -24,6 +24,8 @@ pub struct Consensus {
     node: RawNode<LogCache>,
     config: Config,
     pipeline: Pipeline,
+    /// A hard state that waits for the next write, because nothing but its commit index is new.
+    unwritten: Option<eraftpb::HardState>,
     reads: Reads,
     /// What the caller was told last.
     told: LeaderChange,
@@ -47,6 +49,7 @@ impl Consensus {
         let now = standing(&node);
         let mut consensus = Self {
             pipeline: Pipeline::new(now.term.0),
+            unwritten: None,
             reads: Reads::new(config.id, config.incarnation),
             told: now,
             reads_under: now,
@@ -243,7 +246,8 @@ impl Consensus {
         let sequence = ReadySequence(library.number());
         let entries = library.take_entries();
         let snapshot = (!library.snapshot().is_empty()).then(|| library.snapshot().clone());
-        let write = Write::new(sequence, library.hs(), snapshot.as_ref(), &entries);
+        let hard_state = self.hard_state_to_write(&library, snapshot.is_some() || !entries.is_empty());
+        let write = Write::new(sequence, hard_state.as_ref(), snapshot.as_ref(), &entries);
         let mut messages = library.take_messages();
         messages.append(&mut library.take_persisted_messages());
         let term = Term(self.node.raft.term);
@@ -256,8 +260,7 @@ impl Consensus {
             sequence,
             snapshot: snapshot.as_ref().map(Snapshot::from_library),
             append: entries.iter().cloned().map(entry_from_library).collect(),
-            hard_state: library.hs().map(hard_state_from_library),
-            must_sync: library.must_sync(),
+            hard_state: hard_state.as_ref().map(hard_state_from_library),
             messages: at_once,
             messages_after_persist: after_persist,
             committed: library.take_committed_entries().into_iter().map(entry_from_library).collect(),
@@ -272,6 +275,13 @@ impl Consensus {
         self.node.advance_append_async(library);
         self.issue(write, &mut ready);
         Some(ready)
+    }
+
+    /// The hard state that belongs into the write of this Ready. A commit index can be learned again after a crash, so
+    /// one that moved alone is not worth a write: it goes with the next.
+    fn hard_state_to_write(&mut self, library: &raft::Ready, writes_more: bool) -> Option<eraftpb::HardState> {
+        self.unwritten = library.hs().cloned().or(self.unwritten.take());
+        if writes_more || library.must_sync() { self.unwritten.take() } else { None }
     }
 
     /// Sends the write on its way, or reports it at once where it is empty and nothing else is under way.

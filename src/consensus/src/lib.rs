@@ -9,9 +9,8 @@
 //!
 //! 1. Feed inputs, then take [`Consensus::ready`] until it returns `None`. Several Readies may be at the log writer.
 //! 2. Per Ready: send `messages` at once; hand `append` and `hard_state` to the log writer, in the order of the
-//!    sequences (entries replace what the log holds from the same index on); `must_sync` says whether the write must be
-//!    durable before the next step or may be lost in a crash.
-//! 3. When the log wrote it, call [`Consensus::persisted`], *then* send its `messages_after_persist`.
+//!    sequences (entries replace what the log holds from the same index on).
+//! 3. When that is durable, call [`Consensus::persisted`], *then* send its `messages_after_persist`.
 //! 4. Apply `committed` in order. Where an entry is a change of members, call [`Consensus::apply_conf_change`] with it,
 //!    in the same order, and persist the [`ConfState`] that it returns with the applied index. Then [`Consensus::applied`].
 //! 5. A read may be served once the store has applied the index beside its token in `read_states`.

@@ -68,11 +68,9 @@ pub struct Ready {
     pub snapshot: Option<Snapshot>,
     /// Entries for the log, consecutive; they replace all that the log holds from the first one's index on.
     pub append: Vec<Entry>,
-    /// The new hard state, to be written with or after `append` in the same write.
+    /// The new hard state, to be written with or after `append` in the same write. One of which only the commit index is
+    /// new comes with the next Ready that has something else to write.
     pub hard_state: Option<HardState>,
-    /// Whether the write must be durable before `persisted` is called. Where it is `false` at most a commit index
-    /// moved: it is to be written in its turn, and need not be synced.
-    pub must_sync: bool,
     /// May be sent at once.
     pub messages: Vec<Message>,
     /// To be sent after `persisted` was called for this Ready, and for all before it.
@@ -88,7 +86,7 @@ pub struct Ready {
 }
 
 impl Ready {
-    /// Whether there is anything to write. Where not, `persisted` need not be called for this Ready, but it may be; its
+    /// Whether there is anything to write, durably before `persisted` is called. Where not, `persisted` need not be called for this Ready, but it may be; its
     /// `messages_after_persist` still wait for the Readies before it.
     #[must_use]
     pub fn has_write(&self) -> bool {

@@ -11,8 +11,6 @@ use cairn_types::{Entry, HardState, LogIndex, Term};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Contents {
     pub(crate) hard_state: HardState,
-    /// A newer commit index that was written and not synced.
-    pub(crate) unsynced: Option<HardState>,
     /// The entry before the first of `entries`.
     pub(crate) base: (LogIndex, Term),
     pub(crate) entries: Vec<Entry>,

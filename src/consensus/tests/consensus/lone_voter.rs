@@ -83,7 +83,6 @@ fn it_leads_at_once_when_told_to_campaign() {
     let ready = lone.consensus.ready().expect("a new term is to be written");
     let change = ready.leader_change.expect("there is a leader now");
     assert_eq!((change.leader, change.role, change.term), (Some(SELF), Role::Leader, Term(1)));
-    assert!(ready.must_sync);
     assert_eq!(ready.hard_state.map(|state| (state.term, state.vote)), Some((Term(1), SELF.0)));
     assert_eq!(ready.append.len(), 1, "the empty entry of its term");
     assert!(lone.consensus.status().single_voter);
@@ -157,7 +156,7 @@ fn the_data_of_a_command_is_never_copied() {
 }
 
 #[test]
-fn a_commit_index_alone_need_not_be_synced() {
+fn a_commit_index_alone_is_written_with_what_comes_next() {
     let mut lone = Lone::leading();
     lone.propose("a");
     lone.turn();
@@ -165,9 +164,11 @@ fn a_commit_index_alone_need_not_be_synced() {
     lone.put_on_disk(&ready);
     lone.consensus.persisted(ready.sequence);
     let ready = lone.consensus.ready().expect("the entry is committed");
+    assert_eq!(ready.committed.last().map(|entry| entry.index), Some(LogIndex(2)));
+    assert!(!ready.has_write(), "{:?}", ready.hard_state);
+    lone.propose("b");
+    let ready = lone.consensus.ready().expect("there is an entry to write");
     assert_eq!(ready.hard_state.map(|state| state.commit), Some(LogIndex(2)));
-    assert!(!ready.must_sync);
-    assert!(ready.has_write());
 }
 
 #[test]

@@ -19,7 +19,6 @@ struct LogWrite {
     snapshot: Option<Snapshot>,
     append: Vec<Entry>,
     hard_state: Option<HardState>,
-    must_sync: bool,
     messages: Vec<Message>,
 }
 
@@ -115,15 +114,13 @@ impl World {
         self.turn(id);
     }
 
-    /// The member dies. The first `written` of its outstanding writes reach the disk without anybody being told; an
-    /// unsynced commit index is lost.
+    /// The member dies. The first `written` of its outstanding writes reach the disk without anybody being told.
     pub(crate) fn crash(&mut self, id: u64, written: usize) {
         let Some(mut member) = self.members.remove(&id) else { return };
         let disk = &self.disks[&id];
         for write in member.writes.drain(..).take(written) {
             put_on_disk(disk, &write);
         }
-        disk.contents().unsynced = None;
     }
 
     pub(crate) fn consensus(&mut self, id: u64) -> &mut Consensus {
@@ -172,7 +169,6 @@ impl World {
                 snapshot: ready.snapshot,
                 append: ready.append,
                 hard_state: ready.hard_state,
-                must_sync: ready.must_sync,
                 messages: ready.messages_after_persist,
             });
         } else if let Some(last) = member.writes.back_mut() {
@@ -421,12 +417,5 @@ fn put_on_disk(disk: &Disk, write: &LogWrite) {
         contents.conf_state = snapshot.conf_state.clone();
     }
     contents.append(&write.append);
-    if write.must_sync {
-        if let Some(unsynced) = contents.unsynced.take() {
-            contents.hard_state = unsynced;
-        }
-        contents.hard_state = write.hard_state.unwrap_or(contents.hard_state);
-    } else {
-        contents.unsynced = write.hard_state.or(contents.unsynced);
-    }
+    contents.hard_state = write.hard_state.unwrap_or(contents.hard_state);
 }

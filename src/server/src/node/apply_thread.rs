@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 use cairn_state::{StateError, StateMachine};
 use cairn_types::limits::MAX_LOG_WRITE_BYTES;
 use cairn_types::{Entry, EntryKind, LogIndex, Term};
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Receiver;
 use thiserror::Error;
 
-use super::ToRaft;
 use super::progress::Progress;
 use super::waiters::Waiters;
 use crate::clock::Clock;
@@ -29,7 +28,6 @@ pub(crate) enum ApplyError {
 pub(crate) struct ApplyThread {
     pub(crate) machine: StateMachine,
     pub(crate) committed: Receiver<Vec<Entry>>,
-    pub(crate) raft: Sender<ToRaft>,
     pub(crate) waiters: Arc<Waiters>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) slow: Duration,
@@ -80,7 +78,6 @@ impl ApplyThread {
         // The new state is visible to readers by now: an answer must never be ahead of what a read then shows.
         self.waiters.complete(applied);
         self.progress.set_applied(last.index, last.term, bytes);
-        let _raft_has_stopped = self.raft.send(ToRaft::Applied(last.index));
         Ok(())
     }
 }

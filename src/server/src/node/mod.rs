@@ -70,7 +70,6 @@ pub(crate) enum ToRaft {
     Read(ReadReply),
     /// The log has everything up to this ready on disk.
     Persisted(u64),
-    Applied(LogIndex),
     /// Entries up to here are needed by nobody soon.
     CompactCache(LogIndex),
     Stop,

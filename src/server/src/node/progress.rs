@@ -12,8 +12,8 @@ pub(crate) struct Progress {
     leader: AtomicU64,
     commit: AtomicU64,
     leads: AtomicBool,
-    /// Whether this member is the only voter, leads, and has applied all that was committed before its term.
-    reads_need_no_hop: AtomicBool,
+    /// The term in which this member leads as the only voter; 0: it does not.
+    lone_term: AtomicU64,
     applied: watch::Sender<LogIndex>,
     applied_term: AtomicU64,
     applied_bytes: AtomicU64,
@@ -26,7 +26,7 @@ impl Progress {
             leader: AtomicU64::new(0),
             commit: AtomicU64::new(0),
             leads: AtomicBool::new(false),
-            reads_need_no_hop: AtomicBool::new(false),
+            lone_term: AtomicU64::new(0),
             applied: watch::Sender::new(applied),
             applied_term: AtomicU64::new(applied_term.0),
             applied_bytes: AtomicU64::new(0),
@@ -40,8 +40,9 @@ impl Progress {
         self.leads.store(leads, Ordering::Release);
     }
 
-    pub(crate) fn set_reads_need_no_hop(&self, yes: bool) {
-        self.reads_need_no_hop.store(yes, Ordering::SeqCst);
+    /// `term` is that in which this member leads as the only voter; none where it does not.
+    pub(crate) fn set_lone_term(&self, term: Option<Term>) {
+        self.lone_term.store(term.map_or(0, |term| term.0), Ordering::SeqCst);
     }
 
     pub(crate) fn set_applied(&self, index: LogIndex, term: Term, bytes: usize) {
@@ -67,8 +68,13 @@ impl Progress {
         self.leads.load(Ordering::Acquire)
     }
 
+    /// Whether the newest view has every acknowledged write, so that a read need not ask Raft. So it is with the only
+    /// voter: nobody else can be elected, so nobody else acknowledges writes; what was acknowledged before this term is
+    /// applied once an entry of this term is (the log is applied in order); and in this term a write is acknowledged after it
+    /// became visible.
     pub(crate) fn reads_need_no_hop(&self) -> bool {
-        self.reads_need_no_hop.load(Ordering::SeqCst)
+        let term = self.lone_term.load(Ordering::SeqCst);
+        term != 0 && self.applied_term() == Term(term)
     }
 
     pub(crate) fn applied(&self) -> LogIndex {

@@ -121,6 +121,8 @@ impl RaftThread {
             while let Ok(message) = self.ingress.try_recv() {
                 self.take(message, &mut round);
             }
+            // Looked at, not reported: nothing here is waiting for it, and a report would wake this thread at each batch.
+            self.consensus.applied(self.progress.applied());
             self.propose(round.proposals);
             self.read(round.reads);
             let now = Instant::now();
@@ -142,7 +144,6 @@ impl RaftThread {
             ToRaft::Propose(proposal) => round.proposals.push(proposal),
             ToRaft::Read(reply) => round.reads.push(reply),
             ToRaft::Persisted(sequence) => self.consensus.persisted(ReadySequence(sequence)),
-            ToRaft::Applied(index) => self.consensus.applied(index),
             ToRaft::CompactCache(index) => self.consensus.compact_cache(index),
             ToRaft::Stop => round.stop = true,
         }
@@ -224,11 +225,7 @@ impl RaftThread {
         let term = self.consensus.term();
         let leads = self.consensus.role() == Role::Leader;
         self.progress.set_raft(term, self.consensus.leader().map_or(0, |leader| leader.0), self.commit, leads);
-        // Why a lone leader's reads need no round trip: nobody else can be elected, so nobody else acknowledges writes;
-        // what was acknowledged before this term is applied once an entry of this term is (the log is applied in order);
-        // and in this term a write is acknowledged after it became visible, so the newest view has it.
-        let own_term_applied = self.progress.applied_term() == term;
-        self.progress.set_reads_need_no_hop(leads && self.is_only_voter && own_term_applied);
+        self.progress.set_lone_term((leads && self.is_only_voter).then_some(term));
     }
 }
 

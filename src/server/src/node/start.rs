@@ -250,7 +250,6 @@ fn spawn(
     let apply_thread = ApplyThread {
         machine,
         committed,
-        raft: raft.clone(),
         waiters: waiters.clone(),
         progress: progress.clone(),
         slow: config.slow_apply,
@@ -258,7 +257,7 @@ fn spawn(
         lease_extension_ms: background::lease_extension_ms(config),
         promoted_in: None,
     };
-    let wal_thread = WalThread::new(wal, recovered.hard_state, wal_jobs, raft);
+    let wal_thread = WalThread::new(wal, wal_jobs, raft);
     let tick = config.heartbeat;
     let raft_thread =
         RaftThread::new(consensus, ingress, to_wal.clone(), to_apply, waiters, progress, ids.member, tick);

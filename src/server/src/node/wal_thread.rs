@@ -59,15 +59,11 @@ pub(crate) struct WalThread {
     wal: Wal,
     jobs: Receiver<ToWal>,
     raft: Sender<ToRaft>,
-    /// The hard state on disk. One that differs in its commit index only is not worth a write of its own: it can be
-    /// recomputed, and waits for the next entries.
-    written: HardState,
-    unwritten_commit: Option<HardState>,
 }
 
 impl WalThread {
-    pub(crate) fn new(wal: Wal, written: HardState, jobs: Receiver<ToWal>, raft: Sender<ToRaft>) -> Self {
-        Self { wal, jobs, raft, written, unwritten_commit: None }
+    pub(crate) fn new(wal: Wal, jobs: Receiver<ToWal>, raft: Sender<ToRaft>) -> Self {
+        Self { wal, jobs, raft }
     }
 
     /// Runs until the raft thread is gone.
@@ -93,15 +89,8 @@ impl WalThread {
     }
 
     fn write(&mut self, group: Group) -> Result<(), WalError> {
-        let hard_state = group.hard_state.or(self.unwritten_commit.take());
-        let only_commit = hard_state.is_none_or(|hs| (hs.term, hs.vote) == (self.written.term, self.written.vote));
-        if group.entries.is_empty() && only_commit {
-            self.unwritten_commit = hard_state;
-        } else {
-            self.wal.append(&group.entries, hard_state)?;
-            self.written = hard_state.unwrap_or(self.written);
-        }
         if group.sequence > 0 {
+            self.wal.append(&group.entries, group.hard_state)?;
             let _raft_has_stopped = self.raft.send(ToRaft::Persisted(group.sequence));
         }
         group.release.map_or(Ok(()), |index| self.wal.release_to(index))
@@ -128,7 +117,7 @@ mod tests {
         let (raft, from_wal) = crossbeam_channel::unbounded();
         jobs.into_iter().for_each(|job| to_wal.send(job).unwrap());
         drop(to_wal);
-        WalThread::new(wal, HardState::default(), received, raft).run().unwrap();
+        WalThread::new(wal, received, raft).run().unwrap();
         let persisted = from_wal
             .try_iter()
             .map(|message| match message {

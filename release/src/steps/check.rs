@@ -28,10 +28,6 @@ use crate::verify::{self, Request};
 use crate::versions;
 use crate::workspace;
 
-/// Fewest CRC-32C instructions of a program with the storage engine: what is there if only one of its two users, the
-/// engine and the log, was compiled for the baseline.
-const LEAST_CRC_INSTRUCTIONS: usize = 20;
-
 /// Where emulators look for the loader and the C library of the other architecture.
 const MULTIARCH_ROOT: &str = "/";
 
@@ -88,7 +84,7 @@ fn of_elf(name: &str, bytes: &[u8], facts: &ElfFacts, target: &Target, binary: &
     violations.extend(hardening::hardening(name, facts, &policy));
     violations.extend(pages::segment_pages(name, facts, &policy));
     if binary.has_engine {
-        violations.extend(instructions::crc_instructions(name, bytes, policy.machine, LEAST_CRC_INSTRUCTIONS)?);
+        violations.extend(instructions::crc_instructions(name, bytes, policy.machine)?);
     }
     Ok(violations)
 }

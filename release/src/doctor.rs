@@ -66,8 +66,11 @@ pub const TOOLS: &[Tool] = &[
     tool("ip", Source::Debian("iproute2"), "loopback without network"),
 ];
 
-/// A Rust toolchain for the target that rustup may be unable to fetch, and the C library to run its programs with.
-const TOOLCHAIN_PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "libstd-rust-web-dev:arm64", "libc6:arm64"];
+/// A Rust toolchain for the other architecture, which rustup may be unable to fetch.
+const TOOLCHAIN_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "libstd-rust-web-dev:arm64"];
+
+/// What an emulator needs to run the other architecture's programs.
+const FOREIGN_C_LIBRARY: &str = "libc6:arm64";
 
 const fn tool(program: &'static str, source: Source, purpose: &'static str) -> Tool {
     Tool { program, source, purpose }
@@ -94,6 +97,11 @@ pub fn examine(root: &Path, plan: &Plan) -> Diagnosis {
         }
         let toolchain = Toolchain::find(root, target).map(|toolchain| toolchain.short_version());
         found.note(&format!("toolchain for {}", target.name), toolchain.map_err(|e| format!("{e:#}")));
+        let loader = target.elf.machine.interpreter();
+        if !Path::new(loader).exists() {
+            found.debian_packages.push(FOREIGN_C_LIBRARY);
+            found.note(loader, Err(format!("missing: the Debian package {FOREIGN_C_LIBRARY} (running its programs)")));
+        }
     }
     found.note("zig", compile::zig().map(|_| "found".to_owned()).map_err(|e| format!("{e:#}")));
     for tool in TOOLS {

@@ -35,6 +35,9 @@ const ZIG_NAME: &str = "/zig";
 const WORK_NAME: &str = "/work";
 const CACHE_NAME: &str = "/cache";
 
+/// zig's cache in the target folder.
+const ZIG_CACHE: &str = "zig";
+
 /// Separator of cargo's encoded flags.
 const FLAG_SEPARATOR: &str = "\u{1f}";
 
@@ -142,9 +145,12 @@ fn set_environment(command: &mut Command, build: &Build<'_>) -> Result<()> {
     let target = build.target;
     let cargo_home = cargo_home()?;
     command.env_clear().env("PATH", path(build.toolchain)?).env("LC_ALL", "C").env("TZ", "UTC");
-    // zig and cargo-zigbuild keep their caches below HOME.
+    // cargo-zigbuild keeps its wrappers below HOME.
     command.env("HOME", env::var_os("HOME").context("HOME is not set")?).env("CARGO_HOME", &cargo_home);
     command.env("CARGO_TARGET_DIR", build.target_dir).env("CARGO_ZIGBUILD_ZIG_PATH", zig()?);
+    // zig compiles its libraries while it links, and their debug information names the folder in which that was done
+    // first: its cache must not be one that another build has filled.
+    command.env("ZIG_GLOBAL_CACHE_DIR", build.target_dir.join(ZIG_CACHE));
     // A fixed time, not the release's: build scripts watch the variable, and each commit would compile RocksDB again.
     command.env("SOURCE_DATE_EPOCH", "0").env("ZERO_AR_DATE", "1");
     if let Some(commit) = build.commit {

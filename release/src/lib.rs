@@ -35,6 +35,7 @@ pub mod plan;
 pub mod process;
 pub mod provenance;
 pub mod publish;
+pub mod rebuild;
 pub mod rehearse;
 pub mod repository;
 pub mod run;

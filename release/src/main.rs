@@ -11,7 +11,7 @@ use cairn_release::run::Report;
 use cairn_release::site::{SecretKeys, Site};
 use cairn_release::steps::{self, MAKE, SEAL};
 use cairn_release::verify::{self, EXIT_CODES_HELP, Refusal, Request};
-use cairn_release::{doctor, keys, support, workspace};
+use cairn_release::{doctor, keys, rebuild, support, workspace};
 use clap::{Args, Parser, Subcommand};
 
 /// Plans, makes, publishes and verifies releases of Cairn.
@@ -32,6 +32,8 @@ enum Command {
     Fetch(Tree),
     /// Make and check all that needs no secret, step by step; a run that was cut off goes on where it was.
     Make(Make),
+    /// Build the programs once more, elsewhere and under other circumstances, and compare them with those of `make`.
+    Rebuild(Rebuild),
     /// Sign what `make` left, and make repositories and the site bundle of it.
     Seal(Seal),
     /// Check a release folder without plan and network; every way to be wrong has an exit code of its own.
@@ -87,6 +89,15 @@ struct Make {
     /// Say which steps would run, and run none.
     #[arg(long)]
     dry_run: bool,
+}
+
+#[derive(Args)]
+struct Rebuild {
+    #[command(flatten)]
+    tree: Tree,
+    /// Only this target, by its name in the plan; may be repeated [default: all].
+    #[arg(long = "target", value_name = "NAME")]
+    targets: Vec<String>,
 }
 
 #[derive(Args)]
@@ -194,6 +205,14 @@ fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Fetch(tree) => steps::fetch(&tree.site()?)?,
         Command::Make(args) => return Ok(ended(&steps::run_all(MAKE, &args.site(None)?, args.dry_run)?)),
+        Command::Rebuild(Rebuild { tree, targets }) => {
+            let site = tree.site()?;
+            let named =
+                targets.iter().map(|name| site.plan.target(name).with_context(|| format!("there is no target {name}")));
+            let named: Vec<_> =
+                if targets.is_empty() { site.plan.targets.iter().collect() } else { named.collect::<Result<_>>()? };
+            eprintln!("{}", rebuild::rebuild(&site, &named)?);
+        }
         Command::Seal(Seal { make, minisign_key, openpgp_key }) => {
             let keys = SecretKeys { minisign: minisign_key, openpgp: openpgp_key };
             return Ok(ended(&steps::run_all(SEAL, &make.site(Some(keys))?, make.dry_run)?));

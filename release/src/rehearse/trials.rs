@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::audit::{self, Audit, Layout};
-use crate::compile::{self, Build, Circumstances};
 use crate::files;
 use crate::gates::difference::difference;
 use crate::journal::{Event, JOURNAL_NAME};
@@ -23,16 +22,10 @@ use crate::steps::{MAKE, SEAL, make, no_violations};
 use crate::toolchain::require;
 use crate::trials::{self, Check, Packages};
 use crate::verify::{self, Request};
-use crate::{archive, smoke as archive_smoke, tree};
+use crate::{archive, rebuild, smoke as archive_smoke};
 
 /// Version of the packages from which an upgrade is tried: that of no release.
 const OLDER_VERSION: &str = "0.0.9";
-
-/// Name of the host on which the second build takes place.
-const OTHER_HOST: &str = "elsewhere";
-
-/// Jobs of the second build.
-const OTHER_JOBS: u32 = 3;
 
 pub(super) fn publish(site: &Site) -> Result<String> {
     let trees = ["apt", "yum"].map(|name| Tree {
@@ -323,64 +316,7 @@ fn count(out: &Path, wanted: &Event) -> usize {
     text.lines().filter(|line| serde_json::from_str::<Event>(line).is_ok_and(|event| event == *wanted)).count()
 }
 
-/// Builds all programs once more in another folder, under another host name, user, time zone, locale and umask, with
-/// another number of jobs and an empty cache, and compares them bit for bit.
 pub(super) fn second_build(site: &Site) -> Result<String> {
-    if site.given_programs.is_some() {
-        bail!("the programs were given; there is no build to compare with");
-    }
-    let folder = other_folder(&site.work)?;
-    files::empty_folder(&folder)?;
-    tree::export(&make::git_tree(site)?, &folder.join("tree"))?;
-    let home = folder.join("home");
-    files::create_folder(&home)?;
-    let mut violations = Vec::new();
-    for target in &site.plan.targets {
-        let built = folder.join("built").join(&target.name);
-        compile::compile(
-            &Build {
-                tree: &folder.join("tree"),
-                target,
-                toolchain: &site.toolchain(target)?,
-                target_dir: &folder.join("target"),
-                crate_lists: &site.crate_lists(target),
-                commit: site.plan.commit.as_deref(),
-                circumstances: other_circumstances(&home)?,
-            },
-            &built,
-        )?;
-        let (stripped, debug) = (folder.join("programs").join(&target.name), folder.join("debug").join(&target.name));
-        let places = compile::folders_in_debug_information(&folder)?;
-        make::split_programs(target, &built, &places, &stripped, &debug)?;
-        violations.extend(difference(&site.programs(target), &stripped)?);
-        violations.extend(difference(&site.debug(target), &debug)?);
-    }
-    no_violations(violations)?;
-    files::empty_folder(&folder)?;
-    Ok("programs and debug information, bit for bit".to_owned())
-}
-
-/// Another folder beside this one whose name is as long: names of folders are padded in debug information, not cut out.
-fn other_folder(work: &Path) -> Result<PathBuf> {
-    let name = work.file_name().context("the work folder has no name")?.to_string_lossy();
-    Ok(work.with_file_name("2".repeat(name.len())))
-}
-
-fn other_circumstances(home: &Path) -> Result<Circumstances> {
-    let launcher = [
-        require("unshare", "the Debian package util-linux")?.display().to_string(),
-        "--uts".to_owned(),
-        "--".to_owned(),
-        "sh".to_owned(),
-        "-c".to_owned(),
-        format!("hostname {OTHER_HOST}; umask 077; exec \"$@\""),
-        "sh".to_owned(),
-    ];
-    let variables =
-        [("HOME", &*home.display().to_string()), ("USER", "somebody"), ("TZ", "Asia/Kathmandu"), ("LC_ALL", "C.UTF-8")];
-    Ok(Circumstances {
-        variables: variables.map(|(name, value)| (name, value.to_owned())).to_vec(),
-        jobs: Some(OTHER_JOBS),
-        launcher: launcher.to_vec(),
-    })
+    let targets: Vec<_> = site.plan.targets.iter().collect();
+    rebuild::rebuild(site, &targets)
 }

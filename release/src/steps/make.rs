@@ -167,7 +167,7 @@ pub(crate) fn build(site: &Site) -> Result<String> {
     let mut remarks = Vec::new();
     for target in &site.plan.targets {
         let toolchain = site.toolchain(target)?;
-        write_crate_lists(site, target, &toolchain)?;
+        write_crate_lists(site, target, &toolchain, &site.crate_lists(target))?;
         compile::compile(
             &Build {
                 tree: &site.tree(),
@@ -185,10 +185,10 @@ pub(crate) fn build(site: &Site) -> Result<String> {
     Ok(remarks.join("; "))
 }
 
-fn write_crate_lists(site: &Site, target: &Target, toolchain: &Toolchain) -> Result<()> {
+/// Writes the lists of crates that the build of a target embeds.
+pub(crate) fn write_crate_lists(site: &Site, target: &Target, toolchain: &Toolchain, folder: &Path) -> Result<()> {
     let inventory = inventory(site, target, toolchain)?;
-    let folder = site.crate_lists(target);
-    files::create_folder(&folder)?;
+    files::create_folder(folder)?;
     for binary in &target.binaries {
         let list = precursor::render(&inventory, &binary.package)?;
         files::write_bytes(&folder.join(&binary.package), FILE_MODE, &list)?;

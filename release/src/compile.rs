@@ -91,7 +91,7 @@ pub fn fetch(root: &Path, toolchain: &Toolchain) -> Result<()> {
 /// A program of the toolchain is missing, cargo fails, or a program of the plan was not among what it built.
 pub fn compile(build: &Build<'_>, bin_dir: &Path) -> Result<()> {
     files::create_folder(bin_dir)?;
-    for binary in &build.target.binaries {
+    for binary in build.target.programs() {
         // One cargo command for each: the list of crates that is embedded is that of one program.
         let built = run(build, binary)?;
         let from = built.get(&binary.name).with_context(|| {

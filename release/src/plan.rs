@@ -30,6 +30,9 @@ const BINARIES: [(&str, &str, bool); 4] = [
     ("cairnutl", "cairn-utl", true),
 ];
 
+/// The program that verifies a release where there is no network; it is in the site bundle only.
+const VERIFIER: (&str, &str, bool) = ("cairn-release", "cairn-release", false);
+
 /// The programs of the client archive: what is used from another machine than the server's.
 const CLIENT_BINARIES: [&str; 3] = ["cairn-bench", "cairnctl", "cairnutl"];
 
@@ -140,8 +143,10 @@ pub struct Target {
     pub rustflags: Vec<String>,
     /// What tells the C and C++ compiler the baseline.
     pub cflags: Vec<String>,
-    /// Programs that are built, sorted by name.
+    /// Programs that users install, sorted by name.
     pub binaries: Vec<Binary>,
+    /// The program that comes with the site bundle.
+    pub verifier: Binary,
 }
 
 /// Names of an architecture.
@@ -167,6 +172,11 @@ pub struct Binary {
 }
 
 impl Target {
+    /// Every program that is built.
+    pub fn programs(&self) -> impl Iterator<Item = &Binary> {
+        self.binaries.iter().chain([&self.verifier])
+    }
+
     /// What this program of the target must look like.
     #[must_use]
     pub fn policy(&self, binary: &Binary) -> ElfPolicy {
@@ -488,6 +498,7 @@ fn glibc_target(arch: Architecture, machine: policy::Machine) -> Target {
         rustflags: Vec::new(),
         cflags: Vec::new(),
         binaries: BINARIES.iter().map(binary).collect(),
+        verifier: binary(&VERIFIER),
     }
 }
 

@@ -132,6 +132,12 @@ impl Site {
         self.out.join("bundle")
     }
 
+    /// The list of what went into the release besides the commit.
+    #[must_use]
+    pub fn materials(&self) -> PathBuf {
+        self.out.join("materials.json")
+    }
+
     /// Lists of crates that are embedded in the target's programs, a file per package.
     #[must_use]
     pub fn crate_lists(&self, target: &Target) -> PathBuf {

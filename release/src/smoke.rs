@@ -43,13 +43,13 @@ pub fn unpack(archive: &Path, artifact: &Artifact, into: &Path) -> Result<PathBu
     Ok(into.join(&content.top_folder))
 }
 
-/// Starts the server of an unpacked archive on a free port, puts and gets a key, and stops it with SIGTERM; with an
-/// emulator, programs of another architecture.
+/// Starts the server of an unpacked archive on a free port, puts and gets a key, and stops it with SIGTERM. `emulator` is a
+/// command, with arguments, that runs programs of another architecture or as on an older processor; none if empty.
 ///
 /// # Errors
 ///
 /// The server does not start, answers wrongly or does not stop cleanly; the end of its log is in the error.
-pub fn smoke(unpacked: &Path, emulator: Option<&Path>) -> Result<()> {
+pub fn smoke(unpacked: &Path, emulator: &[&str]) -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let log = scratch.path().join("cairnd.log");
     put_and_get(unpacked, emulator, scratch.path(), &log).with_context(|| {
@@ -59,7 +59,7 @@ pub fn smoke(unpacked: &Path, emulator: Option<&Path>) -> Result<()> {
     })
 }
 
-fn put_and_get(unpacked: &Path, emulator: Option<&Path>, scratch: &Path, log: &Path) -> Result<()> {
+fn put_and_get(unpacked: &Path, emulator: &[&str], scratch: &Path, log: &Path) -> Result<()> {
     let program = |name: &str| command(&unpacked.join("bin").join(name), emulator);
     let url = format!("http://127.0.0.1:{}", free_port()?);
     let mut server = Server::start(program("cairnd"), scratch, log, &url)?;
@@ -82,12 +82,12 @@ fn put_and_get(unpacked: &Path, emulator: Option<&Path>, scratch: &Path, log: &P
 }
 
 /// A command that runs a program, by itself or in an emulator of its architecture.
-fn command(program: &Path, emulator: Option<&Path>) -> Command {
+fn command(program: &Path, emulator: &[&str]) -> Command {
     match emulator {
-        None => process::clean_command(program),
-        Some(emulator) => {
-            let mut command = process::clean_command(emulator);
-            command.arg(program);
+        [] => process::clean_command(program),
+        [emulator, args @ ..] => {
+            let mut command = process::clean_command(Path::new(emulator));
+            command.args(args).arg(program);
             command
         }
     }

@@ -34,6 +34,7 @@ pub const MAKE: &[Step] = &[
         act: make::sources,
     },
     Step { name: "build", gates: &[], outputs: |site| each_target(site, Site::built), act: make::build },
+    Step { name: "materials", gates: &[], outputs: |site| vec![site.materials()], act: make::materials },
     Step {
         name: "split debug information",
         gates: &[],

@@ -62,14 +62,23 @@ pub(super) fn audit(site: &Site) -> Result<String> {
 }
 
 pub(super) fn smoke(site: &Site) -> Result<String> {
-    use_archive(site, site.native(), None)
+    use_archive(site, site.native(), &[])?;
+    use_archive_on_oldest_cpu(site, site.native())?;
+    Ok("started, put, got, stopped; also on the oldest processor".to_owned())
+}
+
+/// The baseline is a promise: nothing that serving needs may use more.
+fn use_archive_on_oldest_cpu(site: &Site, target: &Target) -> Result<()> {
+    let machine = target.elf.machine;
+    let emulator = require(machine.emulator(), "the Debian package qemu-user")?.display().to_string();
+    use_archive(site, target, &[&emulator, "-cpu", machine.oldest_cpu()])
+        .with_context(|| format!("on an emulated {}", machine.oldest_cpu()))
 }
 
 pub(super) fn smoke_emulated(site: &Site) -> Result<String> {
     let native = site.native().name.clone();
     for target in site.plan.targets.iter().filter(|target| target.name != native) {
-        let emulator = require(target.elf.machine.emulator(), "the Debian package qemu-user")?;
-        use_archive(site, target, Some(&emulator))?;
+        use_archive_on_oldest_cpu(site, target)?;
         let emulator = static_emulator(target)?;
         let architecture = make::image_architecture(target)?;
         trials::image::unpacked(&site.layout(), &site.plan.version, architecture, Some(&emulator))?;
@@ -82,12 +91,11 @@ fn static_emulator(target: &Target) -> Result<PathBuf> {
     require(&format!("{}-static", target.elf.machine.emulator()), "the Debian package qemu-user-static")
 }
 
-fn use_archive(site: &Site, target: &Target, emulator: Option<&Path>) -> Result<String> {
+fn use_archive(site: &Site, target: &Target, emulator: &[&str]) -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let artifact = site.plan.artifact(ArtifactKind::Archive, Some(target));
     let unpacked = archive_smoke::unpack(&site.path_of(artifact), artifact, scratch.path())?;
-    archive_smoke::smoke(&unpacked, emulator)?;
-    Ok("started, put, got, stopped".to_owned())
+    archive_smoke::smoke(&unpacked, emulator)
 }
 
 /// Folder with the packages of the older version, and with repositories that have both.
@@ -251,7 +259,7 @@ pub(super) fn image(site: &Site) -> Result<String> {
 }
 
 /// Kills the pipeline as soon as each step has begun, lets it go on, and compares the end with that of the run that nobody
-/// disturbed.
+/// disturbed. It runs in another folder, with another umask, time zone and locale, so every artifact is compared over these.
 pub(super) fn kill_at_every_step(site: &Site) -> Result<String> {
     let out = site.work.join("killed");
     files::empty_folder(&out)?;
@@ -275,9 +283,11 @@ pub(super) fn kill_at_every_step(site: &Site) -> Result<String> {
     Ok(format!("killed {kills} times, same bytes"))
 }
 
-/// The pipeline's command with this run's programs and keys, into another output folder.
+/// The pipeline's command with this run's programs and keys, into another output folder and under other circumstances.
 fn again(site: &Site, out: &Path, subcommand: &str) -> Result<Command> {
-    let mut command = Command::new(env::current_exe().context("cannot tell where this program is")?);
+    let mut command = Command::new("sh");
+    command.args(["-c", "umask 077; exec \"$@\"", "sh"]);
+    command.arg(env::current_exe().context("cannot tell where this program is")?);
     command.arg(subcommand).arg("--root").arg(&site.root).arg("--out").arg(out).arg("--work").arg(&site.work);
     command.arg("--programs").arg(site.built_folder()).arg("--public-keys").arg(site.public_keys());
     if let Scope::Fast(_) = site.plan.scope() {
@@ -287,6 +297,7 @@ fn again(site: &Site, out: &Path, subcommand: &str) -> Result<Command> {
         command.arg("--minisign-key").arg(&site.keys.minisign).arg("--openpgp-key").arg(&site.keys.openpgp);
     }
     command.env("SOURCE_DATE_EPOCH", site.plan.source_date_epoch.to_string());
+    command.env("TZ", "Asia/Kathmandu").env("LC_ALL", "C.UTF-8");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     Ok(command)
 }

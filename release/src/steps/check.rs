@@ -55,7 +55,7 @@ pub(crate) fn programs(site: &Site) -> Result<String> {
     for target in &site.plan.targets {
         let inventory = make::inventory(site, target, &site.toolchain(target)?)?;
         violations.extend(inventory.coverage_violations());
-        for binary in &target.binaries {
+        for binary in target.programs() {
             let path = site.programs(target).join(&binary.name);
             let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
             let name = format!("{} for {}", binary.name, target.name);
@@ -94,7 +94,7 @@ fn when_run(site: &Site, target: &Target) -> Result<Vec<String>> {
     let machine = target.elf.machine;
     let emulator = require(machine.emulator(), "the Debian package qemu-user")?;
     let mut violations = Vec::new();
-    for binary in &target.binaries {
+    for binary in target.programs() {
         let path = site.programs(target).join(&binary.name);
         violations.extend(old_cpu::run_on_old_cpu(&path, &["--version"], &emulator, machine.oldest_cpu())?);
     }
@@ -142,7 +142,7 @@ pub(crate) fn bytes(site: &Site) -> Result<String> {
     let mut violations = local_names(site)?;
     let mut found = versions::of_tree(&site.root)?;
     let native = site.native();
-    for binary in &native.binaries {
+    for binary in native.programs() {
         found.push(versions::of_program(&binary.name, &site.programs(native).join(&binary.name)));
     }
     for name in files::names_in(&crate::archive::all_docs(&site.docs()).join("man"))? {

@@ -14,7 +14,7 @@ use crate::files::{self, FILE_MODE};
 use crate::keys::{self, SigningKey};
 use crate::linux_packages::{self, Format, Id, Package, Source, nfpm};
 use crate::oci::{self, Facts, Image, Runtime};
-use crate::plan::{Artifact, ArtifactKind, Target, kind_of};
+use crate::plan::{Artifact, ArtifactKind, Binary, Target, kind_of};
 use crate::process;
 use crate::provenance::{Material, Statement};
 use crate::repository::{apt, openpgp, yum};
@@ -189,7 +189,7 @@ pub(crate) fn build(site: &Site) -> Result<String> {
 pub(crate) fn write_crate_lists(site: &Site, target: &Target, toolchain: &Toolchain, folder: &Path) -> Result<()> {
     let inventory = inventory(site, target, toolchain)?;
     files::create_folder(folder)?;
-    for binary in &target.binaries {
+    for binary in target.programs() {
         let list = precursor::render(&inventory, &binary.package)?;
         files::write_bytes(&folder.join(&binary.package), FILE_MODE, &list)?;
     }
@@ -200,7 +200,7 @@ pub(crate) fn write_crate_lists(site: &Site, target: &Target, toolchain: &Toolch
 pub(crate) fn inventory(site: &Site, target: &Target, toolchain: &Toolchain) -> Result<Inventory> {
     let zig = compile::zig()?;
     let zig_version = process::output(process::clean_command(&zig).arg("version"))?;
-    let packages: Vec<_> = target.binaries.iter().map(|binary| [binary.package.as_str()]).collect();
+    let packages: Vec<_> = target.programs().map(|binary| [binary.package.as_str()]).collect();
     let builds: Vec<_> = packages.iter().map(<[&str; 1]>::as_slice).collect();
     let toolchains = [
         sbom::Toolchain {
@@ -242,7 +242,7 @@ pub(crate) fn split_programs(
     files::create_folder(programs)?;
     files::empty_folder(debug)?;
     let scratch = tempfile::tempdir()?;
-    for binary in &target.binaries {
+    for binary in target.programs() {
         let normal = scratch.path().join(&binary.name);
         debug_symbols::normalise(&objcopy, &built.join(&binary.name), places, &normal)?;
         debug_symbols::split(&objcopy, &normal, &programs.join(&binary.name), debug)?;
@@ -259,7 +259,7 @@ pub(crate) fn documents(site: &Site) -> Result<String> {
 pub(crate) fn licences(site: &Site) -> Result<String> {
     let allowed = texts::Allowed::read(&site.root)?;
     for target in &site.plan.targets {
-        let components = inventory(site, target, &site.toolchain(target)?)?.of(&packages_of(target, None))?;
+        let components = inventory(site, target, &site.toolchain(target)?)?.of(&packages_of(target.programs()))?;
         no_violations(texts::violations(&components, &allowed))?;
         let text = texts::render(&components, &site.plan.product, &site.plan.version, &target.name);
         files::write_bytes(&site.path(ArtifactKind::Licences, Some(target)), FILE_MODE, text.as_bytes())?;
@@ -267,10 +267,9 @@ pub(crate) fn licences(site: &Site) -> Result<String> {
     Ok(String::new())
 }
 
-/// The cargo packages of a target's programs, of all or of those named.
-fn packages_of<'a>(target: &'a Target, names: Option<&[String]>) -> Vec<&'a str> {
-    let wanted = |name: &String| names.is_none_or(|names| names.contains(name));
-    target.binaries.iter().filter(|binary| wanted(&binary.name)).map(|binary| binary.package.as_str()).collect()
+/// The cargo packages of these programs.
+fn packages_of<'a>(programs: impl Iterator<Item = &'a Binary>) -> Vec<&'a str> {
+    programs.map(|binary| binary.package.as_str()).collect()
 }
 
 /// What an archive of programs is made from.
@@ -289,7 +288,7 @@ pub(crate) fn archives(site: &Site) -> Result<String> {
         let debug = site.plan.artifact(ArtifactKind::DebugArchive, Some(target));
         write_tar_gz(site, debug, &debug_symbols::entries(&site.debug(target))?)?;
         let stripped: Vec<_> =
-            target.binaries.iter().map(|binary| (&*binary.name, site.programs(target).join(&binary.name))).collect();
+            target.programs().map(|binary| (&*binary.name, site.programs(target).join(&binary.name))).collect();
         let programs: Vec<_> = stripped.iter().map(|(name, path)| (*name, path.as_path())).collect();
         no_violations(debug_symbols::archive_violations(&site.path_of(debug), top_folder(debug), &programs)?)?;
     }
@@ -299,7 +298,7 @@ pub(crate) fn archives(site: &Site) -> Result<String> {
 pub(crate) fn bills(site: &Site) -> Result<String> {
     let mut count = 0;
     for target in &site.plan.targets {
-        let components = inventory(site, target, &site.toolchain(target)?)?.of(&packages_of(target, None))?;
+        let components = inventory(site, target, &site.toolchain(target)?)?.of(&packages_of(target.binaries.iter()))?;
         count = components.iter().count();
         let artifact = site.plan.artifact(ArtifactKind::Archive, Some(target));
         let docs = site.docs();
@@ -469,12 +468,13 @@ pub(crate) fn provenance(site: &Site) -> Result<String> {
         internal.insert(format!("{} rustflags", target.name), target.rustflags.join(" "));
         internal.insert(format!("{} cflags", target.name), target.cflags.join(" "));
     }
+    let materials = fs::read(site.materials()).context("cannot read the list of materials; `make` writes it")?;
     let statement = Statement::new(&attested::Build {
         version: site.plan.version.clone(),
         commit: site.plan.commit.clone(),
         targets: site.plan.targets.iter().map(|target| target.name.clone()).collect(),
         internal,
-        materials: materials(site)?,
+        materials: serde_json::from_slice(&materials).context("the list of materials is damaged; make it again")?,
         subjects,
     });
     let envelope = statement.seal(&release_key(site)?)?;
@@ -482,8 +482,15 @@ pub(crate) fn provenance(site: &Site) -> Result<String> {
     Ok(format!("SLSA build level {}", statement.level()))
 }
 
-/// What went in besides the commit: lock file, toolchains, programs, the images' C library.
-fn materials(site: &Site) -> Result<Vec<Material>> {
+/// Notes what went in besides the commit, on the machine where it went in; the one that seals may have other toolchains.
+pub(crate) fn materials(site: &Site) -> Result<String> {
+    let materials = materials_here(site)?;
+    files::write_bytes(&site.materials(), FILE_MODE, &serde_json::to_vec_pretty(&materials)?)?;
+    Ok(format!("{} besides the commit", materials.len()))
+}
+
+/// Lock file, toolchains, programs, the images' C library.
+fn materials_here(site: &Site) -> Result<Vec<Material>> {
     let sha256 = |path: &Path| -> Result<BTreeMap<String, String>> {
         let digest = digest_file(path).with_context(|| format!("cannot read {}", path.display()))?;
         Ok(BTreeMap::from([("sha256".to_owned(), digest.sha256)]))
@@ -543,8 +550,13 @@ pub(crate) fn repositories(site: &Site) -> Result<String> {
 }
 
 pub(crate) fn bundle(site: &Site) -> Result<String> {
-    let verifier = std::env::current_exe().context("cannot tell where this program is")?;
-    let verifiers = [(site.native().name.as_str(), verifier.as_path())];
+    let places: Vec<_> = site
+        .plan
+        .targets
+        .iter()
+        .map(|target| (&*target.name, site.programs(target).join(&target.verifier.name)))
+        .collect();
+    let verifiers: Vec<_> = places.iter().map(|(target, place)| (*target, place.as_path())).collect();
     let contents = site_bundle::Contents {
         version: &site.plan.version,
         time: site.plan.source_date_epoch,

@@ -175,7 +175,7 @@ fn installations<'a>() -> [Step<Trial<'a>>; 7] {
             let stage = Stage::new(trial)?;
             let said = accepted(&stage.run(&["--minisign"])?)?;
             ensure!(said.contains("minisign signatures"), "it does not say that it used minisign: {said}");
-            smoke::smoke(&stage.prefix, None)
+            smoke::smoke(&stage.prefix, &[])
         }),
         ("the installer installs over itself and leaves nothing half done", |trial| {
             let stage = Stage::new(trial)?;

@@ -15,7 +15,7 @@ fn unpacked(root: &Path) {
 fn a_server_that_serves_and_a_client_that_gets_what_it_put_pass() {
     let scratch = tempfile::tempdir().unwrap();
     unpacked(scratch.path());
-    smoke::smoke(scratch.path(), None).unwrap();
+    smoke::smoke(scratch.path(), &[]).unwrap();
 }
 
 #[test]
@@ -23,7 +23,7 @@ fn a_server_that_ends_by_itself_fails_with_its_log() {
     let scratch = tempfile::tempdir().unwrap();
     unpacked(scratch.path());
     make_program(&scratch.path().join("bin"), "cairnd", VERSION, "echo 'no disk for me' >&2; exit 1");
-    let error = format!("{:#}", smoke::smoke(scratch.path(), None).unwrap_err());
+    let error = format!("{:#}", smoke::smoke(scratch.path(), &[]).unwrap_err());
     assert!(error.contains("no disk for me"), "{error}");
 }
 
@@ -33,6 +33,6 @@ fn a_client_that_gets_another_value_fails() {
     unpacked(scratch.path());
     let client = "[ \"$1\" = --endpoints ] && shift 2; [ -e \"$here/serving\" ] && echo something";
     make_program(&scratch.path().join("bin"), "cairnctl", VERSION, client);
-    let error = format!("{:#}", smoke::smoke(scratch.path(), None).unwrap_err());
+    let error = format!("{:#}", smoke::smoke(scratch.path(), &[]).unwrap_err());
     assert!(error.contains("got \"something"), "{error}");
 }

@@ -188,6 +188,7 @@ fn run_seeds(seeds: std::ops::Range<u64>, troubles: Troubles) {
 }
 
 const CALM: Troubles = Troubles { crashes: false, member_changes: false, snapshots: false };
+const EVERYTHING: Troubles = Troubles { crashes: true, member_changes: true, snapshots: true };
 
 #[test]
 fn a_cluster_with_a_bad_network_and_slow_disks_keeps_one_history() {
@@ -206,11 +207,19 @@ fn a_cluster_that_changes_its_members_meanwhile_keeps_one_history() {
 
 #[test]
 fn a_cluster_whose_logs_are_released_meanwhile_brings_laggards_back_by_snapshot() {
-    run_seeds(3000..3100, Troubles { crashes: true, member_changes: true, snapshots: true });
+    run_seeds(3000..3100, EVERYTHING);
+}
+
+/// Further seeds, for a longer search: `CAIRN_TEST_SEEDS=100..2000`.
+#[test]
+fn a_cluster_keeps_one_history_on_the_seeds_of_the_environment() {
+    let Ok(seeds) = std::env::var("CAIRN_TEST_SEEDS") else { return };
+    let (first, end) = seeds.split_once("..").expect("CAIRN_TEST_SEEDS is FIRST..END");
+    let [first, end] = [first, end].map(|seed| seed.parse().expect("a seed is a number"));
+    run_seeds(first..end, EVERYTHING);
 }
 
 #[test]
 fn the_same_seed_gives_the_same_run() {
-    let everything = Troubles { crashes: true, member_changes: true, snapshots: true };
-    assert_eq!(run(77, everything).trace, run(77, everything).trace);
+    assert_eq!(run(77, EVERYTHING).trace, run(77, EVERYTHING).trace);
 }

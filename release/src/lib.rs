@@ -28,6 +28,7 @@ pub mod journal;
 pub mod keys;
 pub mod licences;
 pub mod linux_packages;
+pub mod machine;
 pub mod manifest;
 pub mod oci;
 pub mod pins;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::gates::policy::{self, ElfPolicy, GlibcVersion, Linking};
 use crate::installer::INSTALLER_NAME;
-use crate::linux_packages::{self, Format, Machine};
+use crate::linux_packages::{self, Format};
 use crate::manifest::{MANIFEST_NAME, SCHEMA, SUMS_NAME};
 use crate::steps;
 
@@ -462,37 +462,38 @@ fn targets(scope: &Scope) -> Result<Vec<Target>, PlanError> {
 }
 
 fn amd64() -> Target {
-    let arch = Architecture { machine: "x86_64".to_owned(), debian: "amd64".to_owned(), oci_variant: None };
     Target {
         cpu_baseline: "x86-64-v2".to_owned(),
         rustflags: strings(&["-C", "target-cpu=x86-64-v2"]),
         cflags: strings(&["-mcpu=x86_64_v2"]),
-        ..glibc_target(arch, policy::Machine::Amd64)
+        ..glibc_target(policy::Machine::Amd64)
     }
 }
 
 fn arm64() -> Target {
-    let arch =
-        Architecture { machine: "aarch64".to_owned(), debian: "arm64".to_owned(), oci_variant: Some("v8".to_owned()) };
     Target {
         cpu_baseline: "armv8-a+crc".to_owned(),
         rustflags: strings(&["-C", "target-feature=+crc"]),
         cflags: strings(&["-mcpu=generic+crc"]),
-        ..glibc_target(arch, policy::Machine::Arm64)
+        ..glibc_target(policy::Machine::Arm64)
     }
 }
 
 /// What the targets have in common; the baseline is for the caller to set.
-fn glibc_target(arch: Architecture, machine: policy::Machine) -> Target {
+fn glibc_target(machine: policy::Machine) -> Target {
     let binary = |&(name, package, has_engine): &(&str, &str, bool)| Binary {
         name: name.to_owned(),
         package: package.to_owned(),
         has_engine,
     };
     Target {
-        name: format!("linux-{}", arch.debian),
-        triple: format!("{}-unknown-linux-gnu", arch.machine),
-        arch,
+        name: format!("linux-{machine}"),
+        triple: format!("{}-unknown-linux-gnu", machine.uname()),
+        arch: Architecture {
+            machine: machine.uname().to_owned(),
+            debian: machine.debian().to_owned(),
+            oci_variant: machine.image_variant().map(str::to_owned),
+        },
         elf: ElfPolicy::dynamic(machine, GlibcVersion::new(GLIBC_FLOOR.0, GLIBC_FLOOR.1)),
         cpu_baseline: String::new(),
         rustflags: Vec::new(),
@@ -559,13 +560,8 @@ fn packages(version: &str, targets: &[Target]) -> Result<Vec<Artifact>, PlanErro
     let version = linux_packages::Version::parse(version)?;
     let artifact = |id: linux_packages::Id| {
         let kind = kind_of(id.format)?;
-        let machine = match id.machine {
-            Machine::Any => None,
-            Machine::Amd64 => Some("amd64"),
-            Machine::Arm64 => Some("arm64"),
-        };
-        let target = targets.iter().find(|target| Some(target.arch.debian.as_str()) == machine);
-        let wanted = machine.is_none() || target.is_some();
+        let target = targets.iter().find(|target| Some(target.elf.machine) == id.machine);
+        let wanted = id.machine.is_none() || target.is_some();
         let target = target.map(|target| target.name.clone());
         wanted.then(|| Artifact { name: id.file_name(&version), kind, target, archive: None })
     };

@@ -9,7 +9,7 @@
 use anyhow::{Context, Result};
 use object::{Object as _, ObjectSection as _, ObjectSegment as _, SectionKind};
 
-use super::policy::Machine;
+use crate::machine::Machine;
 
 /// Prefix byte of the x86 instruction.
 const X86_PREFIX: u8 = 0xf2;

@@ -5,84 +5,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-use object::elf;
 use serde::{Deserialize, Serialize};
+
+pub use crate::machine::Machine;
 
 /// Libraries of glibc that any Linux with glibc has; the loader of the machine comes on top.
 pub const GLIBC_LIBRARIES: [&str; 5] = ["libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.1"];
-
-/// The machines that we build for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Machine {
-    /// 64-bit x86, at least x86-64-v2.
-    Amd64,
-    /// 64-bit Arm, at least Armv8-A with CRC instructions.
-    Arm64,
-}
-
-impl Machine {
-    /// The machine's number in the ELF header.
-    #[must_use]
-    pub fn elf_number(self) -> u16 {
-        match self {
-            Machine::Amd64 => elf::EM_X86_64.0,
-            Machine::Arm64 => elf::EM_AARCH64.0,
-        }
-    }
-
-    /// Path of glibc's loader, as a program names it.
-    #[must_use]
-    pub fn interpreter(self) -> &'static str {
-        match self {
-            Machine::Amd64 => "/lib64/ld-linux-x86-64.so.2",
-            Machine::Arm64 => "/lib/ld-linux-aarch64.so.1",
-        }
-    }
-
-    /// Name of glibc's loader, as a needed library.
-    #[must_use]
-    pub fn loader(self) -> &'static str {
-        self.interpreter().rsplit('/').next().unwrap_or_default()
-    }
-
-    /// Bytes of the largest page that a kernel of this machine uses.
-    #[must_use]
-    pub fn largest_page_bytes(self) -> u64 {
-        match self {
-            Machine::Amd64 => 4 << 10,
-            Machine::Arm64 => 64 << 10,
-        }
-    }
-
-    /// Program that emulates the machine for one process.
-    #[must_use]
-    pub fn emulator(self) -> &'static str {
-        match self {
-            Machine::Amd64 => "qemu-x86_64",
-            Machine::Arm64 => "qemu-aarch64",
-        }
-    }
-
-    /// An emulated processor that has our baseline and nothing that came later: x86-64-v2 without AVX, or Armv8.0-A
-    /// with CRC and without the atomics of Armv8.1.
-    #[must_use]
-    pub fn oldest_cpu(self) -> &'static str {
-        match self {
-            Machine::Amd64 => "Nehalem",
-            Machine::Arm64 => "cortex-a53",
-        }
-    }
-}
-
-impl fmt::Display for Machine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Machine::Amd64 => "amd64",
-            Machine::Arm64 => "arm64",
-        })
-    }
-}
 
 /// A version of glibc, as in `GLIBC_2.2.5`; compared number by number.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -11,7 +11,8 @@ use object::elf::FileHeader64;
 use object::read::elf::{Dyn, FileHeader, SectionHeader};
 use object::{Endianness, elf};
 
-use super::{Format, Machine};
+use super::Format;
+use crate::machine::Machine;
 
 /// Libraries that belong to glibc; its loader is one of them.
 const GLIBC_LIBRARIES: [&str; 7] = [
@@ -43,11 +44,7 @@ const GLIBCXX_OF_GCC: [(&str, u32); 8] = [
 /// It is no readable 64-bit ELF.
 pub fn machine_of_elf(data: &[u8]) -> Result<Option<Machine>> {
     let header = FileHeader64::<Endianness>::parse(data).context("it is no 64-bit ELF")?;
-    Ok(match header.e_machine(header.endian()?) {
-        elf::EM_X86_64 => Some(Machine::Amd64),
-        elf::EM_AARCH64 => Some(Machine::Arm64),
-        _ => None,
-    })
+    Ok(Machine::of_elf_number(header.e_machine(header.endian()?).0))
 }
 
 /// Libraries that a program loads, and of each the symbol versions that it must have.

@@ -28,6 +28,7 @@ pub use changelog::changes_of;
 pub use contents::{CONFIGURATION, CONFIGURATION_FILE, Content, DATA_DIR, UNIT_FILE};
 pub use names::{Version, VersionError, file_name};
 
+use crate::machine::Machine;
 use dependencies::Needs;
 
 /// Home of the project, as packages name it.
@@ -80,17 +81,6 @@ impl Kind {
     }
 }
 
-/// What a package runs on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Machine {
-    /// x86-64.
-    Amd64,
-    /// 64-bit Arm.
-    Arm64,
-    /// All of them: nothing in the package is machine code.
-    Any,
-}
-
 /// Which package it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Id {
@@ -98,8 +88,8 @@ pub struct Id {
     pub kind: Kind,
     /// How it is packed.
     pub format: Format,
-    /// What it runs on; [`Machine::Any`] exactly for [`Kind::EtcdNames`].
-    pub machine: Machine,
+    /// What it runs on. None is any machine, because nothing in it is machine code: exactly for [`Kind::EtcdNames`].
+    pub machine: Option<Machine>,
 }
 
 impl Id {
@@ -107,13 +97,13 @@ impl Id {
     #[must_use]
     pub fn all() -> Vec<Self> {
         let machines = |kind| match kind {
-            Kind::EtcdNames => [Machine::Any].iter(),
-            Kind::Server | Kind::Client => [Machine::Amd64, Machine::Arm64].iter(),
+            Kind::EtcdNames => vec![None],
+            Kind::Server | Kind::Client => Machine::ALL.map(Some).to_vec(),
         };
         let of_kind = |kind| {
             Format::ALL
                 .into_iter()
-                .flat_map(move |format| machines(kind).map(move |machine| Self { kind, format, machine: *machine }))
+                .flat_map(move |format| machines(kind).into_iter().map(move |machine| Self { kind, format, machine }))
         };
         Kind::ALL.into_iter().flat_map(of_kind).collect()
     }
@@ -122,6 +112,16 @@ impl Id {
     #[must_use]
     pub fn file_name(self, version: &Version) -> String {
         file_name(self.kind, version, self.format, self.machine)
+    }
+
+    /// Whether a program may be in the package; none is a machine that no package is made for.
+    fn is_for(self, program: Option<Machine>) -> bool {
+        program.is_some() && program == self.machine
+    }
+
+    /// What it runs on, for a sentence.
+    fn machine_shown(self) -> String {
+        self.machine.map_or("every machine".to_owned(), |machine| format!("{machine:?}"))
     }
 }
 
@@ -134,7 +134,7 @@ pub struct Source<'a> {
     pub source_date_epoch: u64,
     /// Root of the source tree.
     pub tree: &'a Path,
-    /// Folder with the programs for the machine; of no meaning for [`Machine::Any`].
+    /// Folder with the programs for the machine; of no meaning for a package that has none.
     pub programs: &'a Path,
     /// Folder with `man/` and `completions/` of all programs, as their `generate-docs` writes them.
     pub docs: &'a Path,
@@ -198,7 +198,7 @@ impl Package {
             let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
             let cannot = || format!("cannot package {}", path.display());
             let machine = dependencies::machine_of_elf(&bytes).with_context(cannot)?;
-            ensure!(machine == Some(id.machine), "{} is not for {:?}", path.display(), id.machine);
+            ensure!(id.is_for(machine), "{} is not for {}", path.display(), id.machine_shown());
             needs.merge(Needs::of_elf(&bytes).with_context(cannot)?);
         }
         let names = etcd_packages(id);
@@ -306,9 +306,16 @@ mod tests {
     }
 
     #[test]
+    fn no_program_may_be_in_a_package_for_any_machine_not_even_one_of_an_unknown_machine() {
+        let names = Id { kind: Kind::EtcdNames, format: Format::Deb, machine: None };
+        assert!(!names.is_for(Some(Machine::Amd64)));
+        assert!(!names.is_for(None));
+    }
+
+    #[test]
     fn the_etcd_names_need_exactly_their_own_version_of_the_programs() {
         let version = Version::parse("1.2.0-rc.1").unwrap();
-        let own = |format| own_depends(Id { kind: Kind::EtcdNames, format, machine: Machine::Any }, &version);
+        let own = |format| own_depends(Id { kind: Kind::EtcdNames, format, machine: None }, &version);
         assert_eq!(own(Format::Deb), ["cairn-client (= 1.2.0~rc1)", "cairn-server (= 1.2.0~rc1)"]);
         assert_eq!(own(Format::Rpm), ["cairn-client = 1.2.0~rc1", "cairn-server = 1.2.0~rc1"]);
         assert_eq!(own(Format::Apk), ["!etcd", "!etcd-ctl", "cairn-client=1.2.0_rc1-r0", "cairn-server=1.2.0_rc1-r0"]);

@@ -3,7 +3,8 @@
 //! Contract: a pre-release sorts below its release by each format's own comparison, `1.2.0~rc1` below `1.2.0`. Versions
 //! that not every format can express are refused instead of bent.
 
-use super::{Format, Kind, Machine};
+use super::{Format, Kind};
+use crate::machine::Machine;
 
 /// Number of times that one version was packaged; the pipeline never packages one twice.
 pub(super) const RPM_RELEASE: &str = "1";
@@ -100,24 +101,22 @@ impl Format {
         }
     }
 
-    /// The format's word for a machine.
+    /// The format's word for a machine; none is any.
     #[must_use]
-    pub fn machine(self, machine: Machine) -> &'static str {
+    pub fn machine(self, machine: Option<Machine>) -> &'static str {
         match (machine, self) {
-            (Machine::Amd64, Self::Deb) => "amd64",
-            (Machine::Amd64, _) => "x86_64",
-            (Machine::Arm64, Self::Deb) => "arm64",
-            (Machine::Arm64, _) => "aarch64",
-            (Machine::Any, Self::Deb) => "all",
-            (Machine::Any, Self::Rpm | Self::Apk) => "noarch",
-            (Machine::Any, Self::Arch) => "any",
+            (Some(machine), Self::Deb) => machine.debian(),
+            (Some(machine), Self::Rpm | Self::Apk | Self::Arch) => machine.uname(),
+            (None, Self::Deb) => "all",
+            (None, Self::Rpm | Self::Apk) => "noarch",
+            (None, Self::Arch) => "any",
         }
     }
 }
 
 /// File name of a package.
 #[must_use]
-pub fn file_name(kind: Kind, version: &Version, format: Format, machine: Machine) -> String {
+pub fn file_name(kind: Kind, version: &Version, format: Format, machine: Option<Machine>) -> String {
     let (name, version) = (kind.package_name(), version.full(format));
     let (machine, extension) = (format.machine(machine), format.extension());
     match format {
@@ -142,11 +141,12 @@ mod tests {
     fn file_names_follow_each_format_s_custom() {
         let version = Version::parse("0.1.0").unwrap();
         let name = |kind, format, machine| file_name(kind, &version, format, machine);
-        assert_eq!(name(Kind::Server, Format::Deb, Machine::Amd64), "cairn-server_0.1.0_amd64.deb");
-        assert_eq!(name(Kind::Server, Format::Rpm, Machine::Amd64), "cairn-server-0.1.0-1.x86_64.rpm");
-        assert_eq!(name(Kind::Client, Format::Apk, Machine::Arm64), "cairn-client-0.1.0-r0.aarch64.apk");
-        assert_eq!(name(Kind::Client, Format::Arch, Machine::Arm64), "cairn-client-0.1.0-1-aarch64.pkg.tar.zst");
-        assert_eq!(name(Kind::EtcdNames, Format::Deb, Machine::Any), "cairn-etcd-names_0.1.0_all.deb");
+        let (amd64, arm64) = (Some(Machine::Amd64), Some(Machine::Arm64));
+        assert_eq!(name(Kind::Server, Format::Deb, amd64), "cairn-server_0.1.0_amd64.deb");
+        assert_eq!(name(Kind::Server, Format::Rpm, amd64), "cairn-server-0.1.0-1.x86_64.rpm");
+        assert_eq!(name(Kind::Client, Format::Apk, arm64), "cairn-client-0.1.0-r0.aarch64.apk");
+        assert_eq!(name(Kind::Client, Format::Arch, arm64), "cairn-client-0.1.0-1-aarch64.pkg.tar.zst");
+        assert_eq!(name(Kind::EtcdNames, Format::Deb, None), "cairn-etcd-names_0.1.0_all.deb");
     }
 
     #[test]

@@ -8,11 +8,12 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
+use super::Facts;
 use super::layout::{INDEX_FILE, LAYOUT_FILE, Layout};
 use super::spec::{Descriptor, DockerImage, Manifest};
 use super::write::image_tag;
-use super::{Architecture, Facts};
 use crate::files::{self, FILE_MODE};
+use crate::machine::Machine;
 use crate::plan::PRODUCT;
 use crate::tarball::{self, Entries, Entry};
 
@@ -47,7 +48,7 @@ pub fn write_archive(layout: &Path, facts: &Facts, file: &Path) -> Result<()> {
 ///
 /// The layout has no image under the tags of this version.
 pub(super) fn docker_image(layout: &Layout, version: &str) -> Result<DockerImage> {
-    let tags = Architecture::ALL.map(|architecture| image_tag(version, architecture));
+    let tags = Machine::ALL.map(|machine| image_tag(version, machine));
     let image = tags.iter().find_map(|tag| layout.tagged(tag));
     let image = image.with_context(|| format!("the layout has no image with the tag {}", tags.join(" or ")))?;
     let manifest: Manifest = layout.document(image)?;

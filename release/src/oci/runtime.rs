@@ -13,8 +13,8 @@ use object::Object as _;
 use object::elf::DT_NEEDED;
 use object::read::elf::{ElfFile64, ProgramHeader as _};
 
-use super::Architecture;
 use crate::files::{EXECUTABLE_MODE, FILE_MODE};
+use crate::machine::Machine;
 use crate::tarball::{Entries, Entry};
 
 /// A C library that is put into an image, unpacked.
@@ -40,12 +40,12 @@ impl Linkage {
     ///
     /// # Errors
     ///
-    /// It is none, or one for another architecture.
-    pub fn read(bytes: &[u8], architecture: Architecture) -> Result<Self> {
+    /// It is none, or one for another machine.
+    pub fn read(bytes: &[u8], machine: Machine) -> Result<Self> {
         let file = ElfFile64::<object::Endianness>::parse(bytes).context("no 64-bit ELF file")?;
-        let expected = match architecture {
-            Architecture::Amd64 => object::Architecture::X86_64,
-            Architecture::Arm64 => object::Architecture::Aarch64,
+        let expected = match machine {
+            Machine::Amd64 => object::Architecture::X86_64,
+            Machine::Arm64 => object::Architecture::Aarch64,
         };
         ensure!(file.architecture() == expected, "built for {:?}, not for {expected:?}", file.architecture());
         let mut interpreter = None;
@@ -67,12 +67,12 @@ impl Linkage {
 ///
 /// # Errors
 ///
-/// A program that is no ELF file of the architecture, a library that is missing, or a runtime without licence.
-pub(super) fn layer(programs: &[PathBuf], runtime: Option<&Runtime>, architecture: Architecture) -> Result<Entries> {
+/// A program that is no ELF file for the machine, a library that is missing, or a runtime without licence.
+pub(super) fn layer(programs: &[PathBuf], runtime: Option<&Runtime>, machine: Machine) -> Result<Entries> {
     let mut entries = Entries::new();
     let mut waiting = Vec::new();
     for program in programs {
-        let linkage = linkage(program, architecture)?;
+        let linkage = linkage(program, machine)?;
         if linkage == (Linkage { interpreter: None, needed: Vec::new() }) {
             continue;
         }
@@ -85,7 +85,7 @@ pub(super) fn layer(programs: &[PathBuf], runtime: Option<&Runtime>, architectur
         };
         if let Some(path) = &linkage.interpreter {
             let name = path.rsplit('/').next().unwrap_or_default();
-            let from = find(runtime, name, architecture)?;
+            let from = find(runtime, name, machine)?;
             entries.insert(path.trim_start_matches('/').to_owned(), Entry::File(EXECUTABLE_MODE, from));
         }
         waiting.extend(linkage.needed);
@@ -96,9 +96,9 @@ pub(super) fn layer(programs: &[PathBuf], runtime: Option<&Runtime>, architectur
         if is_loader(&name) || !seen.insert(name.clone()) {
             continue;
         }
-        let from = find(runtime, &name, architecture)?;
-        waiting.extend(linkage(&from, architecture)?.needed);
-        entries.insert(format!("lib/{}/{name}", architecture.triplet()), Entry::File(FILE_MODE, from));
+        let from = find(runtime, &name, machine)?;
+        waiting.extend(linkage(&from, machine)?.needed);
+        entries.insert(format!("lib/{}/{name}", machine.triplet()), Entry::File(FILE_MODE, from));
     }
     entries.extend(licences(runtime)?);
     Ok(entries)
@@ -106,14 +106,14 @@ pub(super) fn layer(programs: &[PathBuf], runtime: Option<&Runtime>, architectur
 
 /// What is missing in a file system for its programs to start, as sentences.
 #[must_use]
-pub(super) fn violations(files: &BTreeMap<String, Vec<u8>>, architecture: Architecture) -> Vec<String> {
-    let library = |name: &str| format!("lib/{}/{name}", architecture.triplet());
+pub(super) fn violations(files: &BTreeMap<String, Vec<u8>>, machine: Machine) -> Vec<String> {
+    let library = |name: &str| format!("lib/{}/{name}", machine.triplet());
     let mut violations = Vec::new();
     for (path, bytes) in files {
         if !path.starts_with("usr/bin/") && !path.starts_with("lib/") {
             continue;
         }
-        match Linkage::read(bytes, architecture) {
+        match Linkage::read(bytes, machine) {
             Err(e) => violations.push(format!("{path}: {e:#}")),
             Ok(linkage) => {
                 let loader = linkage.interpreter.iter().map(|path| path.trim_start_matches('/').to_owned());
@@ -131,15 +131,15 @@ fn is_loader(name: &str) -> bool {
     name.starts_with("ld-linux")
 }
 
-fn linkage(path: &Path, architecture: Architecture) -> Result<Linkage> {
+fn linkage(path: &Path, machine: Machine) -> Result<Linkage> {
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Linkage::read(&bytes, architecture).with_context(|| path.display().to_string())
+    Linkage::read(&bytes, machine).with_context(|| path.display().to_string())
 }
 
 /// Finds a library. A link that leads out of the folder is passed over: it would be a file of this machine.
-fn find(runtime: &Runtime, name: &str, architecture: Architecture) -> Result<PathBuf> {
+fn find(runtime: &Runtime, name: &str, machine: Machine) -> Result<PathBuf> {
     let root = runtime.root.canonicalize().with_context(|| format!("cannot read {}", runtime.root.display()))?;
-    let folders = ["lib/", "usr/lib/"].map(|folder| format!("{folder}{}", architecture.triplet()));
+    let folders = ["lib/", "usr/lib/"].map(|folder| format!("{folder}{}", machine.triplet()));
     let candidates = folders.iter().filter_map(|folder| root.join(folder).join(name).canonicalize().ok());
     candidates.filter(|path| path.starts_with(&root)).find(|path| path.is_file()).with_context(|| {
         format!("{} has no {name} in {}; unpack the package that has it there", root.display(), folders.join(" or "))

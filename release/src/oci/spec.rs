@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::machine::Machine;
+
 /// Annotations and labels.
 pub type Annotations = BTreeMap<String, String>;
 
@@ -75,6 +77,18 @@ pub struct Platform {
     /// Version of the architecture.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
+}
+
+impl Platform {
+    /// Linux on a machine.
+    #[must_use]
+    pub fn linux(machine: Machine) -> Self {
+        Self {
+            architecture: machine.debian().to_owned(),
+            os: "linux".to_owned(),
+            variant: machine.image_variant().map(str::to_owned),
+        }
+    }
 }
 
 /// Several manifests under one digest.

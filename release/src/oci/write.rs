@@ -8,14 +8,15 @@ use anyhow::{Context, Result, ensure};
 
 use super::annotations::{CREATED, Facts, REF_NAME, RUNTIME, TITLE};
 use super::blobs::{Blobs, Layer};
+use super::layout;
 use super::rootfs::{self, DATA_FOLDER, STATE_FOLDER, USER_ID};
 use super::runtime::{self, Runtime};
 use super::spec::{
     Annotations, CONFIG, Descriptor, EMPTY, EMPTY_CONTENT, Empty, Execution, Healthcheck, History, INDEX, ImageConfig,
-    Index, LAYOUT_VERSION, LayoutFile, MANIFEST, Manifest, RootFs, SCHEMA_VERSION,
+    Index, LAYOUT_VERSION, LayoutFile, MANIFEST, Manifest, Platform, RootFs, SCHEMA_VERSION,
 };
-use super::{Architecture, layout};
 use crate::files::{self, FILE_MODE};
+use crate::machine::Machine;
 
 /// Port on which clients are served.
 const CLIENT_PORT: u16 = 2_379;
@@ -27,7 +28,7 @@ const SECOND: u64 = 1_000_000_000;
 #[derive(Debug, Clone)]
 pub struct Image {
     /// What the programs were built for.
-    pub architecture: Architecture,
+    pub machine: Machine,
     /// Folder with the programs.
     pub programs: PathBuf,
     /// The C library; needed by programs that are linked dynamically, unused by static ones.
@@ -53,7 +54,7 @@ pub struct Attachment {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subject {
     /// None: the index over all images.
-    pub architecture: Option<Architecture>,
+    pub machine: Option<Machine>,
     /// Digest of the manifest or index, which is what a document has to name.
     pub digest: String,
 }
@@ -64,13 +65,13 @@ pub struct Written {
     /// The index: what users pull.
     pub index: Descriptor,
     /// The images.
-    pub images: Vec<(Architecture, Descriptor)>,
+    pub images: Vec<(Machine, Descriptor)>,
 }
 
 /// The tag of one image alone; the index has the version itself.
 #[must_use]
-pub fn image_tag(version: &str, architecture: Architecture) -> String {
-    format!("{version}-{}", architecture.name())
+pub fn image_tag(version: &str, machine: Machine) -> String {
+    format!("{version}-{}", machine.debian())
 }
 
 /// The tag under which registries that know no referrers keep the list of them.
@@ -93,10 +94,10 @@ pub fn write_layout(
     images: &[Image],
     attachments: impl Fn(&Subject) -> Result<Vec<Attachment>>,
 ) -> Result<Written> {
-    let mut architectures: Vec<_> = images.iter().map(|image| image.architecture).collect();
-    architectures.dedup();
+    let mut machines: Vec<_> = images.iter().map(|image| image.machine).collect();
+    machines.dedup();
     ensure!(
-        !images.is_empty() && architectures.is_sorted() && architectures.len() == images.len(),
+        !images.is_empty() && machines.is_sorted() && machines.len() == images.len(),
         "give one image for each architecture, in the order of the index"
     );
     let name = dir.file_name().with_context(|| format!("{} has no name", dir.display()))?;
@@ -106,18 +107,18 @@ pub fn write_layout(
     let mut manifests = Vec::new();
     for image in images {
         let manifest = write_image(&blobs, facts, image)
-            .with_context(|| format!("cannot make the image for {}", image.architecture.name()))?;
-        manifests.push(Descriptor { platform: Some(image.architecture.platform()), ..manifest });
+            .with_context(|| format!("cannot make the image for {}", image.machine.debian()))?;
+        manifests.push(Descriptor { platform: Some(Platform::linux(image.machine)), ..manifest });
     }
     let index = blobs.put_json(INDEX, &Index::new(manifests.clone(), facts.annotations()))?;
     let mut top = vec![tagged(&index, &facts.version)];
-    let written = Written { index, images: architectures.into_iter().zip(manifests).collect() };
-    for (architecture, manifest) in &written.images {
-        top.push(tagged(manifest, &image_tag(&facts.version, *architecture)));
+    let written = Written { index, images: machines.into_iter().zip(manifests).collect() };
+    for (machine, manifest) in &written.images {
+        top.push(tagged(manifest, &image_tag(&facts.version, *machine)));
     }
-    let images = written.images.iter().map(|(architecture, image)| (Some(*architecture), image));
-    for (architecture, of) in images.chain([(None, &written.index)]) {
-        let documents = attachments(&Subject { architecture, digest: of.digest.clone() })?;
+    let images = written.images.iter().map(|(machine, image)| (Some(*machine), image));
+    for (machine, of) in images.chain([(None, &written.index)]) {
+        let documents = attachments(&Subject { machine, digest: of.digest.clone() })?;
         top.extend(write_referrers(&blobs, facts, of, &documents)?);
     }
     let layout_file = LayoutFile { image_layout_version: LAYOUT_VERSION.to_owned() };
@@ -145,7 +146,7 @@ fn tagged(descriptor: &Descriptor, tag: &str) -> Descriptor {
 fn write_image(blobs: &Blobs, facts: &Facts, image: &Image) -> Result<Descriptor> {
     let time = facts.source_date_epoch;
     let paths = rootfs::program_paths(&image.programs);
-    let libraries = runtime::layer(&paths, image.runtime.as_ref(), image.architecture)?;
+    let libraries = runtime::layer(&paths, image.runtime.as_ref(), image.machine)?;
     let mut annotations = facts.annotations();
     let mut layers =
         vec![("users, certificate authorities, folders".to_owned(), blobs.put_layer(&rootfs::base(), time)?)];
@@ -155,7 +156,7 @@ fn write_image(blobs: &Blobs, facts: &Facts, image: &Image) -> Result<Descriptor
     }
     let programs = rootfs::programs(&image.programs, &image.documents);
     layers.push(("programs".to_owned(), blobs.put_layer(&programs, time)?));
-    let config = blobs.put_json(CONFIG, &config(facts, image.architecture, &annotations, &layers))?;
+    let config = blobs.put_json(CONFIG, &config(facts, image.machine, &annotations, &layers))?;
     blobs.put_json(
         MANIFEST,
         &Manifest {
@@ -170,9 +171,9 @@ fn write_image(blobs: &Blobs, facts: &Facts, image: &Image) -> Result<Descriptor
     )
 }
 
-fn config(facts: &Facts, architecture: Architecture, labels: &Annotations, layers: &[(String, Layer)]) -> ImageConfig {
+fn config(facts: &Facts, machine: Machine, labels: &Annotations, layers: &[(String, Layer)]) -> ImageConfig {
     let created = facts.created();
-    let platform = architecture.platform();
+    let platform = Platform::linux(machine);
     let history = layers.iter().map(|(comment, _)| History {
         created: created.clone(),
         created_by: "cairn-release".to_owned(),

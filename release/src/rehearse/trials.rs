@@ -12,7 +12,7 @@ use crate::audit::{self, Audit, Layout};
 use crate::files;
 use crate::gates::difference::difference;
 use crate::journal::{Event, JOURNAL_NAME};
-use crate::linux_packages::{Format, Id, Kind, Machine, Package, Source, Version, nfpm};
+use crate::linux_packages::{Format, Id, Kind, Package, Source, Version, nfpm};
 use crate::plan::{ArtifactKind, Scope, Target};
 use crate::process;
 use crate::publish::{self, Folder, Mode, Release, Tree};
@@ -80,8 +80,7 @@ pub(super) fn smoke_emulated(site: &Site) -> Result<String> {
     for target in site.plan.targets.iter().filter(|target| target.name != native) {
         use_archive_on_oldest_cpu(site, target)?;
         let emulator = static_emulator(target)?;
-        let architecture = make::image_architecture(target)?;
-        trials::image::unpacked(&site.layout(), &site.plan.version, architecture, Some(&emulator))?;
+        trials::image::unpacked(&site.layout(), &site.plan.version, target.elf.machine, Some(&emulator))?;
     }
     Ok("archive and image".to_owned())
 }
@@ -132,8 +131,7 @@ pub(super) fn older_packages(site: &Site) -> Result<String> {
 }
 
 fn id(site: &Site, kind: Kind, format: Format) -> Id {
-    let native = if site.native().arch.debian == "arm64" { Machine::Arm64 } else { Machine::Amd64 };
-    Id { kind, format, machine: if kind == Kind::EtcdNames { Machine::Any } else { native } }
+    Id { kind, format, machine: (kind != Kind::EtcdNames).then_some(site.native().elf.machine) }
 }
 
 fn plan_older(site: &Site, kind: Kind, format: Format) -> Result<Package> {
@@ -253,8 +251,7 @@ pub(super) fn image(site: &Site) -> Result<String> {
     let tools = trials::image::Tools::find(None)?;
     let file = site.path(ArtifactKind::OciArchive, None);
     let mut seen = trials::image::with_engine(&site.layout(), &file, &site.plan.version, &tools)?;
-    let architecture = make::image_architecture(site.native())?;
-    seen.extend(trials::image::unpacked(&site.layout(), &site.plan.version, architecture, None)?);
+    seen.extend(trials::image::unpacked(&site.layout(), &site.plan.version, site.native().elf.machine, None)?);
     Ok(format!("{} things seen", seen.len()))
 }
 

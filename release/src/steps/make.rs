@@ -381,13 +381,6 @@ pub(crate) fn image_facts(site: &Site) -> Facts {
     Facts::new(&site.plan.version, site.plan.commit.as_deref(), site.plan.source_date_epoch)
 }
 
-/// The image's word for a target's architecture.
-pub(crate) fn image_architecture(target: &Target) -> Result<oci::Architecture> {
-    let mut all = oci::Architecture::ALL.into_iter();
-    all.find(|architecture| architecture.name() == target.arch.debian)
-        .with_context(|| format!("there are no images for {}", target.name))
-}
-
 pub(crate) fn images(site: &Site) -> Result<String> {
     let mut images = Vec::new();
     for target in &site.plan.targets {
@@ -395,7 +388,7 @@ pub(crate) fn images(site: &Site) -> Result<String> {
         let version = fs::read_to_string(root.join("version"))
             .with_context(|| format!("no C library for {}; run `cairn-release fetch`", target.name))?;
         images.push(Image {
-            architecture: image_architecture(target)?,
+            machine: target.elf.machine,
             programs: site.programs(target),
             runtime: Some(Runtime { root, name: format!("{LIBC_PACKAGE} {version}") }),
             documents: BTreeMap::from([
@@ -408,9 +401,9 @@ pub(crate) fn images(site: &Site) -> Result<String> {
     let written = oci::write_layout(&site.layout(), &facts, &images, |subject| attachments(site, subject))?;
     let file = site.path(ArtifactKind::OciArchive, None);
     oci::write_archive(&site.layout(), &facts, &file)?;
-    let architectures: Vec<_> = images.iter().map(|image| image.architecture).collect();
+    let machines: Vec<_> = images.iter().map(|image| image.machine).collect();
     let mut violations = oci::gates::layout(&site.layout())?;
-    violations.extend(oci::gates::images(&site.layout(), &facts, &architectures)?);
+    violations.extend(oci::gates::images(&site.layout(), &facts, &machines)?);
     violations.extend(oci::gates::archive(&file, &site.plan.version)?);
     no_violations(violations)?;
     Ok(written.index.digest)
@@ -418,8 +411,7 @@ pub(crate) fn images(site: &Site) -> Result<String> {
 
 /// The bills of materials of an image's target; the index has none of its own.
 fn attachments(site: &Site, subject: &oci::Subject) -> Result<Vec<oci::Attachment>> {
-    let name = subject.architecture.map(oci::Architecture::name);
-    let Some(target) = site.plan.targets.iter().find(|target| Some(target.arch.debian.as_str()) == name) else {
+    let Some(target) = site.plan.targets.iter().find(|target| Some(target.elf.machine) == subject.machine) else {
         return Ok(Vec::new());
     };
     let forms =

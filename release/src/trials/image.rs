@@ -22,8 +22,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::digest::digest_with;
 use crate::files;
+use crate::machine::Machine;
 use crate::oci::spec::{ImageConfig, Manifest};
-use crate::oci::{Architecture, Layout, STATE_FOLDER, image_tag};
+use crate::oci::{Layout, STATE_FOLDER, image_tag};
 use crate::plan::PRODUCT;
 use crate::process;
 use crate::smoke::free_port;
@@ -175,20 +176,15 @@ fn load(engine: &Engine, archive: &Path, version: &str, seen: &mut Vec<String>) 
 
 /// Unpacks one image of a layout and uses its programs with its folder as root. Returns what was seen.
 ///
-/// `emulator` is a static program that runs programs of that architecture; none for the machine's own.
+/// `emulator` is a static program that runs that machine's programs; none where it is this one.
 ///
 /// # Errors
 ///
 /// The first thing that did not work, with the end of the server's log.
-pub fn unpacked(
-    layout: &Path,
-    version: &str,
-    architecture: Architecture,
-    emulator: Option<&Path>,
-) -> Result<Vec<String>> {
+pub fn unpacked(layout: &Path, version: &str, machine: Machine, emulator: Option<&Path>) -> Result<Vec<String>> {
     ensure_root()?;
     let scratch = Scratch::new()?;
-    let tag = image_tag(version, architecture);
+    let tag = image_tag(version, machine);
     let bundle = scratch.path().join("bundle");
     let mut umoci = process::clean_command(&find("umoci", "umoci")?);
     umoci.args(["unpack", "--image"]).arg(format!("{}:{tag}", layout.display())).arg(&bundle);

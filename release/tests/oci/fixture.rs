@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cairn_release::digest::{digest_file, digest_with};
-use cairn_release::oci::{Architecture, Attachment, Facts, Image, Subject, Written, write_layout};
+use cairn_release::machine::Machine;
+use cairn_release::oci::{Attachment, Facts, Image, Subject, Written, write_layout};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -21,35 +22,35 @@ pub(crate) fn facts() -> Facts {
 }
 
 /// The header of a 64-bit ELF file that is linked to nothing.
-pub(crate) fn static_program(architecture: Architecture) -> Vec<u8> {
-    let machine: u16 = match architecture {
-        Architecture::Amd64 => 62,
-        Architecture::Arm64 => 183,
+pub(crate) fn static_program(machine: Machine) -> Vec<u8> {
+    let number: u16 = match machine {
+        Machine::Amd64 => 62,
+        Machine::Arm64 => 183,
     };
     let mut header = vec![0; 64];
     // Magic, 64 bits, little endian, version; then type, machine, version and the headers' sizes.
     header[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
     header[16] = 2;
-    header[18..20].copy_from_slice(&machine.to_le_bytes());
+    header[18..20].copy_from_slice(&number.to_le_bytes());
     header[20] = 1;
     header[52] = 64;
     header
 }
 
 /// Writes the three programs.
-pub(crate) fn make_programs(folder: &Path, architecture: Architecture) {
+pub(crate) fn make_programs(folder: &Path, machine: Machine) {
     fs::create_dir_all(folder).unwrap();
     for name in ["cairnctl", "cairnd", "cairnutl"] {
-        fs::write(folder.join(name), static_program(architecture)).unwrap();
+        fs::write(folder.join(name), static_program(machine)).unwrap();
     }
 }
 
 /// An image of static programs.
-pub(crate) fn image(scratch: &Path, architecture: Architecture) -> Image {
-    let programs = scratch.join("bin").join(architecture.name());
-    make_programs(&programs, architecture);
+pub(crate) fn image(scratch: &Path, machine: Machine) -> Image {
+    let programs = scratch.join("bin").join(machine.debian());
+    make_programs(&programs, machine);
     let licence = Path::new(env!("CARGO_MANIFEST_DIR")).join("../LICENSE");
-    Image { architecture, programs, runtime: None, documents: BTreeMap::from([("LICENSE".to_owned(), licence)]) }
+    Image { machine, programs, runtime: None, documents: BTreeMap::from([("LICENSE".to_owned(), licence)]) }
 }
 
 /// An SBOM that names what it is about.
@@ -72,7 +73,7 @@ pub(crate) struct Made {
 pub(crate) fn made() -> Made {
     let scratch = tempfile::tempdir().unwrap();
     let dir = scratch.path().join("layout");
-    let images = Architecture::ALL.map(|architecture| image(scratch.path(), architecture));
+    let images = Machine::ALL.map(|machine| image(scratch.path(), machine));
     let written = write_layout(&dir, &facts(), &images, |subject| Ok(sbom(subject))).unwrap();
     Made { scratch, dir, written }
 }

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use cairn_release::oci::{Architecture, gates, write_archive};
+use cairn_release::machine::Machine;
+use cairn_release::oci::{gates, write_archive};
 use cairn_release::tarball::{self, Entries, Entry};
 use serde_json::json;
 
@@ -11,7 +12,7 @@ use crate::fixture::{Made, SBOM, VERSION, facts, made};
 const NONE: [&str; 0] = [];
 
 fn images(made: &Made) -> Vec<String> {
-    gates::images(&made.dir, &facts(), &Architecture::ALL).unwrap()
+    gates::images(&made.dir, &facts(), &Machine::ALL).unwrap()
 }
 
 /// The one sentence that a gate says.
@@ -188,7 +189,7 @@ fn a_volume_that_only_one_user_can_write_to_is_found() {
 #[test]
 fn a_program_for_another_architecture_and_one_without_its_libraries_are_found() {
     let made = made();
-    let program = crate::fixture::static_program(Architecture::Arm64);
+    let program = crate::fixture::static_program(Machine::Arm64);
     add_file(&made, "usr/bin/tool", Entry::Bytes(0o755, program));
     assert_eq!(only(images(&made)), "amd64: usr/bin/tool: built for Aarch64, not for X86_64");
     if cfg!(target_arch = "x86_64") {

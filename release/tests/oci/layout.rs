@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use cairn_release::machine::Machine;
 use cairn_release::oci::spec::{INDEX, MANIFEST};
 use cairn_release::oci::{
-    Architecture, Image, Layout, Linkage, Runtime, fallback_tag, gates, unpack_archive, write_archive, write_layout,
+    Image, Layout, Linkage, Runtime, fallback_tag, gates, unpack_archive, write_archive, write_layout,
 };
 
 use crate::fixture::{Made, SBOM, VERSION, facts, image, made, sbom};
@@ -139,7 +140,7 @@ fn a_folder_that_was_there_is_replaced_as_a_whole() {
     let made = made();
     let before = contents(&made.dir);
     fs::write(made.dir.join("blobs/sha256/leftover"), "old").unwrap();
-    let images = Architecture::ALL.map(|architecture| image(made.scratch.path(), architecture));
+    let images = Machine::ALL.map(|machine| image(made.scratch.path(), machine));
     write_layout(&made.dir, &facts(), &images, |subject| Ok(sbom(subject))).unwrap();
     assert!(contents(&made.dir) == before, "the second layout differs from the first");
 }
@@ -159,8 +160,8 @@ fn the_file_unpacks_to_the_layout_and_docker_s_list() {
 #[test]
 fn a_program_for_another_architecture_is_refused() {
     let scratch = tempfile::tempdir().unwrap();
-    let arm = image(scratch.path(), Architecture::Arm64);
-    let wrong = Image { architecture: Architecture::Amd64, ..arm };
+    let arm = image(scratch.path(), Machine::Arm64);
+    let wrong = Image { machine: Machine::Amd64, ..arm };
     let error = write_layout(&scratch.path().join("layout"), &facts(), &[wrong], |_| Ok(Vec::new())).unwrap_err();
     let error = format!("{error:#}");
     assert!(error.contains("cairnd: built for Aarch64, not for X86_64"), "{error}");
@@ -168,8 +169,8 @@ fn a_program_for_another_architecture_is_refused() {
 }
 
 /// The architecture of this machine, whose own programs the next tests take.
-fn host() -> Architecture {
-    if cfg!(target_arch = "aarch64") { Architecture::Arm64 } else { Architecture::Amd64 }
+fn host() -> Machine {
+    if cfg!(target_arch = "aarch64") { Machine::Arm64 } else { Machine::Amd64 }
 }
 
 /// Three dynamic programs: this one.

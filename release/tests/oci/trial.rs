@@ -8,7 +8,8 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cairn_release::oci::{Architecture, Facts, Image, Runtime, write_archive, write_layout};
+use cairn_release::machine::Machine;
+use cairn_release::oci::{Facts, Image, Runtime, write_archive, write_layout};
 use cairn_release::trials::image;
 
 use crate::fixture::sbom;
@@ -33,8 +34,8 @@ pub(crate) fn host_runtime(root: &Path) -> Runtime {
     Runtime { root: root.to_owned(), name: "libc6 of this machine".to_owned() }
 }
 
-fn host() -> Architecture {
-    if cfg!(target_arch = "aarch64") { Architecture::Arm64 } else { Architecture::Amd64 }
+fn host() -> Machine {
+    if cfg!(target_arch = "aarch64") { Machine::Arm64 } else { Machine::Amd64 }
 }
 
 /// The folder with the built programs.
@@ -52,7 +53,7 @@ fn programs() -> PathBuf {
 /// A layout of this machine's architecture.
 fn layout(scratch: &Path, facts: &Facts) -> PathBuf {
     let image = Image {
-        architecture: host(),
+        machine: host(),
         programs: programs(),
         runtime: Some(host_runtime(&scratch.join("libc"))),
         documents: BTreeMap::new(),

@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use cairn_release::linux_packages::nfpm::{self, Keys};
-use cairn_release::linux_packages::{CONFIGURATION_FILE, Content, Format, Kind, Machine, Package, readback};
+use cairn_release::linux_packages::{CONFIGURATION_FILE, Content, Format, Kind, Package, readback};
+use cairn_release::machine::Machine;
 use cairn_release::process::{clean_command, output};
 
 use crate::fixture::{Inputs, host, nfpm_program, tree};
@@ -133,8 +134,8 @@ fn a_package_without_dependencies_is_red() {
 fn a_program_for_another_machine_is_not_packaged_and_in_a_package_it_is_red() {
     let inputs = Inputs::new("0.1.0");
     let (mut package, path) = inputs.build(Kind::Server, Format::Deb);
-    let other = if package.id.machine == Machine::Amd64 { Machine::Arm64 } else { Machine::Amd64 };
-    package.id.machine = other;
+    let other = if host() == Machine::Amd64 { Machine::Arm64 } else { Machine::Amd64 };
+    package.id.machine = Some(other);
     let found = violations(&package, &path);
     let sentence = format!("/usr/bin/cairnd is for {:?}, not for {other:?}", host());
     assert!(found.iter().any(|violation| violation.ends_with(&sentence)), "{found:?}");

@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use cairn_release::linux_packages::nfpm::{self, Keys};
-use cairn_release::linux_packages::{Format, Id, Kind, Machine, Package, Source, Version, signature};
+use cairn_release::linux_packages::{Format, Id, Kind, Package, Source, Version, signature};
+use cairn_release::machine::Machine;
 use cairn_release::process::find_program;
 use tempfile::TempDir;
 
@@ -50,7 +51,7 @@ impl Inputs {
     }
 
     pub(crate) fn plan(&self, kind: Kind, format: Format) -> Package {
-        let machine = if kind == Kind::EtcdNames { Machine::Any } else { host() };
+        let machine = (kind != Kind::EtcdNames).then_some(host());
         Package::plan(Id { kind, format, machine }, &self.source(&tree())).unwrap()
     }
 

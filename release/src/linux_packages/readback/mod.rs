@@ -18,8 +18,9 @@ use tar::EntryType;
 
 use super::contents::Role;
 use super::dependencies::{self, Needs};
-use super::{Content, Format, Machine, Package};
+use super::{Content, Format, Package};
 use crate::files::EXECUTABLE_MODE;
+use crate::machine::Machine;
 
 /// What a finished package says and holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -44,7 +45,7 @@ pub struct Finished {
     pub entries: BTreeMap<String, Found>,
     /// What the programs in it need.
     pub needs: Needs,
-    /// Programs in it, and what each is for.
+    /// Programs in it, and what each is for; none is a machine that no package is made for.
     pub programs: BTreeMap<String, Option<Machine>>,
 }
 
@@ -149,9 +150,9 @@ pub fn violations(package: &Package, finished: &Finished) -> Vec<String> {
     }
     equal("configuration files", &joined(&planned_configuration(package)), &joined(&finished.configuration));
     violations.extend(entry_violations(package, finished));
-    for (path, machine) in finished.programs.iter().filter(|(_, machine)| **machine != Some(package.id.machine)) {
+    for (path, machine) in finished.programs.iter().filter(|(_, machine)| !package.id.is_for(**machine)) {
         let machine = machine.map_or("another machine".to_owned(), |machine| format!("{machine:?}"));
-        violations.push(format!("{file}: {path} is for {machine}, not for {:?}", package.id.machine));
+        violations.push(format!("{file}: {path} is for {machine}, not for {}", package.id.machine_shown()));
     }
     let found: Vec<_> = finished.depends.iter().cloned().collect();
     violations.extend(dependencies::violations(&file, &finished.needs, format, &package.own_depends, &found));

@@ -6,10 +6,11 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::root::{Kind, Node, Root};
+use crate::machine::Machine;
 use crate::oci::annotations::{Facts, RUNTIME};
 use crate::oci::rootfs::{CA_BUNDLE, USER_ID};
-use crate::oci::spec::{Annotations, Descriptor, Execution, ImageConfig, Index, Manifest};
-use crate::oci::{Architecture, Layout, runtime};
+use crate::oci::spec::{Annotations, Descriptor, Execution, ImageConfig, Index, Manifest, Platform};
+use crate::oci::{Layout, runtime};
 
 /// Names of programs that read commands.
 const SHELLS: [&str; 12] =
@@ -23,33 +24,27 @@ const PRIVILEGE_BITS: u32 = 0o6000;
 /// # Errors
 ///
 /// The layout has no such index, or a document or layer of it cannot be read.
-pub fn images(dir: &Path, facts: &Facts, architectures: &[Architecture]) -> Result<Vec<String>> {
+pub fn images(dir: &Path, facts: &Facts, machines: &[Machine]) -> Result<Vec<String>> {
     let layout = Layout::open(dir)?;
     let top = layout.tagged(&facts.version).with_context(|| format!("no entry has the tag {}", facts.version))?;
     let index: Index = layout.document(top)?;
     let mut violations = differences("the index", &facts.annotations(), &index.annotations);
     let found: Vec<_> = index.manifests.iter().filter_map(|image| image.platform.clone()).collect();
-    let expected: Vec<_> = architectures.iter().map(|architecture| architecture.platform()).collect();
+    let expected: Vec<_> = machines.iter().copied().map(Platform::linux).collect();
     if found != expected || found.len() != index.manifests.len() {
         violations.push(format!("the index has images for {found:?}, not for {expected:?}"));
     }
     for image in &index.manifests {
-        let architecture = architectures.iter().find(|wanted| image.platform == Some(wanted.platform()));
-        if let Some(architecture) = architecture {
-            let name = architecture.name();
-            let found = image_violations(&layout, facts, *architecture, image)?;
-            violations.extend(found.into_iter().map(|violation| format!("{name}: {violation}")));
+        let machine = machines.iter().find(|wanted| image.platform == Some(Platform::linux(**wanted)));
+        if let Some(machine) = machine {
+            let found = image_violations(&layout, facts, *machine, image)?;
+            violations.extend(found.into_iter().map(|violation| format!("{machine}: {violation}")));
         }
     }
     Ok(violations)
 }
 
-fn image_violations(
-    layout: &Layout,
-    facts: &Facts,
-    architecture: Architecture,
-    image: &Descriptor,
-) -> Result<Vec<String>> {
+fn image_violations(layout: &Layout, facts: &Facts, machine: Machine, image: &Descriptor) -> Result<Vec<String>> {
     let manifest: Manifest = layout.document(image)?;
     let config: ImageConfig = layout.document(&manifest.config)?;
     let root = Root::read(layout, &manifest.layers)?;
@@ -60,14 +55,14 @@ fn image_violations(
         expected.extend(manifest.annotations.get(RUNTIME).map(|name| (RUNTIME.to_owned(), name.clone())));
         violations.extend(differences(place, &expected, found));
     }
-    violations.extend(config_violations(facts, architecture, &config, &root));
+    violations.extend(config_violations(facts, machine, &config, &root));
     violations.extend(execution_violations(&config.config, &root));
     violations.extend(root.nodes.iter().filter_map(|(path, node)| unwanted(path, node)));
     let bundle = root.at(CA_BUNDLE).map(|node| &node.kind);
     if !matches!(bundle, Some(Kind::File(bytes)) if bytes.starts_with(b"-----BEGIN CERTIFICATE-----")) {
         violations.push(format!("{CA_BUNDLE} has no certificates"));
     }
-    violations.extend(runtime::violations(&root.files(), architecture));
+    violations.extend(runtime::violations(&root.files(), machine));
     Ok(violations)
 }
 
@@ -81,9 +76,9 @@ fn differences(place: &str, expected: &Annotations, found: &Annotations) -> Vec<
     sentences.collect()
 }
 
-fn config_violations(facts: &Facts, architecture: Architecture, config: &ImageConfig, root: &Root) -> Vec<String> {
+fn config_violations(facts: &Facts, machine: Machine, config: &ImageConfig, root: &Root) -> Vec<String> {
     let mut violations = Vec::new();
-    let platform = architecture.platform();
+    let platform = Platform::linux(machine);
     let found = (&config.architecture, &config.os, &config.variant);
     if found != (&platform.architecture, &platform.os, &platform.variant) {
         violations.push(format!("the configuration is for {found:?}"));

@@ -1,8 +1,9 @@
 //! Packages of Linux distributions: deb, rpm, apk and Arch's, each split into server, client and etcd's names.
 //!
 //! [`Package::plan`] says what a package holds and needs, without writing anything; [`nfpm`] lets the program of that name
-//! make it and [`signature`] signs it; [`readback`] reads the finished file with the format's own tools and compares it with the plan; [`lint`] asks
-//! the distributions' checkers; [`unit`] judges the systemd unit. Equal inputs give equal bytes, wherever they lie.
+//! make it; [`readback`] reads the finished file with the format's own tools and compares it with the plan; [`signature`]
+//! asks rpm about the key, [`lint`] the distributions' checkers; [`unit`] judges the systemd unit. Equal inputs give equal
+//! bytes, wherever they lie.
 //!
 //! Left out: repositories ([`crate`]'s other modules), packages of debug symbols, an init script for hosts without
 //! systemd (the apk has neither unit nor script).

@@ -2,8 +2,8 @@
 //!
 //! Contract: the package's bytes depend on the plan and nfpm's version alone. Everything that nfpm could take from its
 //! surroundings is given to it: times, modes, owners, the name of the build host; its files lie in a folder of their own
-//! under names that do not matter. rpms are signed by [`signature`], since nfpm's signatures have random parts; an apk's
-//! has none.
+//! under names that do not matter. It signs no rpm, since its OpenPGP signatures have random parts: see
+//! [`crate::repository::openpgp`]. An apk's has none.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::contents::{Content, Role};
 use super::names::{APK_RELEASE, RPM_RELEASE};
-use super::{Format, HOMEPAGE, Kind, MAINTAINER, Package, Script, date, signature, tool};
+use super::{Format, HOMEPAGE, Kind, MAINTAINER, Package, Script, date, tool};
 use crate::files;
 use crate::process;
 
@@ -26,8 +26,6 @@ const BUILD_HOST: &str = "cairn.example";
 /// Keys of the formats whose packages have a signature inside.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Keys<'a> {
-    /// Armored OpenPGP private key without passphrase that is older than the release's time, for rpm.
-    pub rpm: Option<&'a Path>,
     /// RSA private key in PEM and the name of its public key, as in `/etc/apk/keys`, for apk.
     pub apk: Option<(&'a Path, &'a str)>,
 }
@@ -50,9 +48,6 @@ pub fn build(package: &Package, nfpm: &Path, keys: Keys<'_>, folder: &Path) -> R
     command.env("SOURCE_DATE_EPOCH", package.source_date_epoch.to_string());
     command.args(["package", "--packager", packager(package.id.format), "--config"]).arg(&config_path);
     tool::output(command.arg("--target").arg(&partial))?;
-    if let (Format::Rpm, Some(key)) = (package.id.format, keys.rpm) {
-        signature::sign_rpm(&partial, key, package.source_date_epoch)?;
-    }
     fs::rename(&partial, &path).with_context(|| format!("cannot rename {} to its name", partial.display()))?;
     Ok(path)
 }

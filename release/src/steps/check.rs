@@ -14,7 +14,7 @@ use crate::gates::elf::ElfFacts;
 use crate::gates::leaks::{Needle, leaks};
 use crate::gates::policy::Machine;
 use crate::gates::{dependencies, hardening, instructions, linkage, old_cpu, pages, sizes};
-use crate::linux_packages::{Format, lint, readback, unit};
+use crate::linux_packages::{Format, lint, readback, signature, unit};
 use crate::pins;
 use crate::plan::{ArtifactKind, Binary, SIGNATURE_SUFFIX, Target};
 use crate::process;
@@ -129,7 +129,10 @@ pub(crate) fn packages(site: &Site) -> Result<String> {
         violations.extend(readback::violations(&package, &finished));
         match package.id.format {
             Format::Deb => violations.extend(lint::lintian(&path)?),
-            Format::Rpm => violations.extend(lint::rpmlint(&path, &rpmlint_config, &site.openpgp_public_key())?),
+            Format::Rpm => {
+                violations.extend(lint::rpmlint(&path, &rpmlint_config, &site.openpgp_public_key())?);
+                violations.extend(signature::rpm_violations(&path, &site.openpgp_public_key())?);
+            }
             Format::Apk | Format::Arch => {}
         }
     }

@@ -5,9 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use cairn_release::linux_packages::nfpm::{self, Keys};
-use cairn_release::linux_packages::{Format, Id, Kind, Package, Source, Version, signature};
+use cairn_release::linux_packages::{Format, Id, Kind, Package, Source, Version};
 use cairn_release::machine::Machine;
 use cairn_release::process::find_program;
+use cairn_release::repository::openpgp::{self, SigningKey};
 use tempfile::TempDir;
 
 /// Time of everything in the packages.
@@ -74,10 +75,11 @@ impl Inputs {
         (package, path)
     }
 
-    /// Makes a package that is signed inside.
-    pub(crate) fn build_signed(&self, kind: Kind, format: Format, key: &OpenPgpKey) -> PathBuf {
-        let keys = Keys { rpm: Some(&key.secret), apk: None };
-        nfpm::build(&self.plan(kind, format), &nfpm_program(), keys, self.path()).unwrap()
+    /// Makes an rpm that is signed inside.
+    pub(crate) fn build_signed(&self, kind: Kind, key: &OpenPgpKey) -> PathBuf {
+        let (_, path) = self.build(kind, Format::Rpm);
+        SigningKey::read(&key.secret, None).unwrap().sign_rpm(&path, EPOCH).unwrap();
+        path
     }
 }
 
@@ -104,7 +106,9 @@ pub(crate) struct OpenPgpKey {
 impl OpenPgpKey {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (secret, public) = signature::generate_throwaway(folder.path(), "test", EPOCH).unwrap();
+        let (secret, public) = (folder.path().join("secret.asc"), folder.path().join("public.asc"));
+        // A signature from before its key existed is worth nothing.
+        openpgp::generate("test (throwaway) <test@cairn.example>", EPOCH - 1, &secret, &public, None).unwrap();
         Self { _folder: folder, secret, public }
     }
 }

@@ -32,7 +32,7 @@ fn lintian_has_nothing_to_say() {
 fn rpmlint_has_nothing_to_say() {
     let (inputs, key) = (Inputs::new("0.1.0"), OpenPgpKey::new());
     for kind in Kind::ALL {
-        let path = inputs.build_signed(kind, Format::Rpm, &key);
+        let path = inputs.build_signed(kind, &key);
         assert_eq!(lint::rpmlint(&path, &rpmlint_config(), &key.public).unwrap(), [""; 0]);
     }
 }

@@ -10,14 +10,14 @@ use crate::fixture::{Inputs, OpenPgpKey};
 #[test]
 fn rpm_accepts_the_signature_of_the_imported_key() {
     let (inputs, key) = (Inputs::new("0.1.0"), OpenPgpKey::new());
-    let path = inputs.build_signed(Kind::EtcdNames, Format::Rpm, &key);
+    let path = inputs.build_signed(Kind::EtcdNames, &key);
     assert_eq!(signature::rpm_violations(&path, &key.public).unwrap(), [""; 0]);
 }
 
 #[test]
 fn the_signature_depends_on_the_package_and_the_key_alone() {
     let (one, other, key) = (Inputs::new("0.1.0"), Inputs::new("0.1.0"), OpenPgpKey::new());
-    let bytes = |inputs: &Inputs| fs::read(inputs.build_signed(Kind::EtcdNames, Format::Rpm, &key)).unwrap();
+    let bytes = |inputs: &Inputs| fs::read(inputs.build_signed(Kind::EtcdNames, &key)).unwrap();
     assert!(bytes(&one) == bytes(&other));
 }
 
@@ -30,7 +30,7 @@ fn an_rpm_without_a_signature_with_another_one_or_changed_afterwards_is_red() {
         assert!(found.len() == 1 && found[0].starts_with(&start), "{found:?}");
     };
     red(inputs.build(Kind::EtcdNames, Format::Rpm).1, &key);
-    let path = inputs.build_signed(Kind::EtcdNames, Format::Rpm, &key);
+    let path = inputs.build_signed(Kind::EtcdNames, &key);
     red(path.clone(), &other);
     let mut bytes = fs::read(&path).unwrap();
     *bytes.last_mut().unwrap() ^= 1;

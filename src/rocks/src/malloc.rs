@@ -2,7 +2,7 @@
 //!
 //! It reads this text before `main`; the environment variable `MALLOC_CONF` overrides it.
 
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 
 /// Few arenas, because memory that threads freed in arenas of their own stays there; and freed pages go back to the
 /// system after a second, by a thread of jemalloc's, so that a burst does not set the resident size for good.
@@ -22,9 +22,23 @@ static MALLOC_CONF: &[u8; TEXT.len()] = match TEXT.first_chunk() {
 ///
 /// # Panics
 /// Where the allocator does not answer, which means that the program was linked without jemalloc.
-#[expect(unsafe_code, reason = "jemalloc is asked through its C function")]
 #[must_use]
 pub fn allocator_page_size_bytes() -> usize {
+    usize::from_ne_bytes(read(c"arenas.page"))
+}
+
+/// The bytes of a value of jemalloc's, by the name that its manual gives it.
+///
+/// Bytes, because each combination of them is one, whatever type the name has: what they mean is for the caller to say.
+///
+/// # Panics
+/// Where no value of so many bytes has the name.
+#[expect(unsafe_code, reason = "jemalloc is asked through its C function")]
+fn read<const BYTES: usize>(name: &CStr) -> [u8; BYTES] {
+    /// Room for any value: jemalloc writes it as one of its C type.
+    #[repr(C, align(16))]
+    struct Room<const BYTES: usize>([u8; BYTES]);
+
     // SAFETY: the declaration is that of jemalloc's manual.
     unsafe extern "C" {
         fn mallctl(
@@ -35,11 +49,38 @@ pub fn allocator_page_size_bytes() -> usize {
             new_len: usize,
         ) -> c_int;
     }
-    let mut page_size_bytes = 0_usize;
-    let mut len = size_of::<usize>();
-    let old = (&raw mut page_size_bytes).cast();
-    // SAFETY: `old` points to `len` writable bytes, and `arenas.page` is a `size_t`, which is a `usize`.
-    let status = unsafe { mallctl(c"arenas.page".as_ptr(), old, &raw mut len, std::ptr::null_mut(), 0) };
-    assert_eq!(status, 0, "jemalloc tells its page size");
-    page_size_bytes
+    let mut room = Room([0; BYTES]);
+    let mut len = BYTES;
+    let old = (&raw mut room.0).cast();
+    // SAFETY: the name is a C string, `old` points to `len` writable bytes that are aligned for every C type, and jemalloc
+    // writes no more than these. Without a new value it reads none.
+    let status = unsafe { mallctl(name.as_ptr(), old, &raw mut len, std::ptr::null_mut(), 0) };
+    assert_eq!((status, len), (0, BYTES), "jemalloc tells {}", name.to_string_lossy());
+    room.0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hint::black_box;
+
+    use super::*;
+
+    #[test]
+    fn jemalloc_is_tuned() {
+        assert_eq!(u32::from_ne_bytes(read(c"opt.narenas")), 4);
+        assert_eq!(read(c"opt.background_thread"), [u8::from(true)]);
+        assert_eq!(isize::from_ne_bytes(read(c"opt.dirty_decay_ms")), 1_000);
+        assert_eq!(isize::from_ne_bytes(read(c"opt.muzzy_decay_ms")), 0);
+    }
+
+    #[test]
+    fn rust_s_allocations_are_jemalloc_s() {
+        let allocated = || u64::from_ne_bytes(read(c"thread.allocated"));
+        let before = allocated();
+        // The compiler would leave out an allocation that nobody looks at.
+        let held = black_box(vec![1_u8; 32 << 20]);
+        let after = allocated();
+        let held = u64::try_from(held.len()).expect("a length fits");
+        assert!(after >= before + held, "{before}, then {after}");
+    }
 }

@@ -1,5 +1,6 @@
 //! `cairn-release`: command line of the release pipeline. Data goes to standard output, all else to standard error.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -285,7 +286,8 @@ impl Tree {
         let scope = if self.fast { Scope::of_this_machine() } else { Scope::Full };
         let plan: Plan = workspace::plan(&root, scope)?;
         let (keys, given_public_keys) = rehearse::keys_of(&out);
-        Ok(Site { plan, root, out, work, given_programs: None, given_public_keys, keys })
+        let inventories = RefCell::default();
+        Ok(Site { plan, root, out, work, given_programs: None, given_public_keys, keys, inventories })
     }
 }
 

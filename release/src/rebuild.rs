@@ -41,7 +41,7 @@ pub fn rebuild(site: &Site, targets: &[&Target]) -> Result<String> {
         let toolchain = site.toolchain(target)?;
         let place = |name: &str| folder.join(name).join(&target.name);
         let (built, crate_lists) = (place("built"), place("crate-lists"));
-        make::write_crate_lists(site, target, &toolchain, &crate_lists)?;
+        make::write_crate_lists(site, target, &crate_lists)?;
         compile::compile(
             &Build {
                 tree: &tree,

@@ -1,8 +1,12 @@
 //! Where a run keeps its things: one place for every path below the output folder and the build folder.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use crate::plan::{Artifact, ArtifactKind, Plan, Target};
+use crate::sbom::Inventory;
 use crate::toolchain::Toolchain;
 
 /// The plan and the places of one run.
@@ -22,6 +26,8 @@ pub struct Site {
     pub given_public_keys: PathBuf,
     /// The secret keys that sign; only the sealing steps read them.
     pub keys: SecretKeys,
+    /// What the programs are made of, by name of the target, as far as a step has asked: each takes cargo a second.
+    pub inventories: RefCell<BTreeMap<String, Rc<Inventory>>>,
 }
 
 /// Files with the secret keys of a run.

@@ -53,7 +53,7 @@ pub(crate) fn programs(site: &Site) -> Result<String> {
     let mut violations = Vec::new();
     let mut floors = Vec::new();
     for target in &site.plan.targets {
-        let inventory = make::inventory(site, target, &site.toolchain(target)?)?;
+        let inventory = make::inventory(site, target)?;
         violations.extend(inventory.coverage_violations());
         for binary in target.programs() {
             let path = site.programs(target).join(&binary.name);

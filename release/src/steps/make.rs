@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::rc::Rc;
 
 use anyhow::{Context, Result, ensure};
 
@@ -24,7 +25,7 @@ use crate::site_bundle;
 use crate::source::{self, tree::GitTree, vendor};
 use crate::steps::{PACKAGES, no_violations};
 use crate::tarball;
-use crate::toolchain::{Toolchain, require};
+use crate::toolchain::require;
 use crate::{checksum, debug_symbols, installer, licences as texts, provenance as attested, sign as signing, tree};
 
 /// Address under which users find releases.
@@ -167,7 +168,7 @@ pub(crate) fn build(site: &Site) -> Result<String> {
     let mut remarks = Vec::new();
     for target in &site.plan.targets {
         let toolchain = site.toolchain(target)?;
-        write_crate_lists(site, target, &toolchain, &site.crate_lists(target))?;
+        write_crate_lists(site, target, &site.crate_lists(target))?;
         compile::compile(
             &Build {
                 tree: &site.tree(),
@@ -186,8 +187,8 @@ pub(crate) fn build(site: &Site) -> Result<String> {
 }
 
 /// Writes the lists of crates that the build of a target embeds.
-pub(crate) fn write_crate_lists(site: &Site, target: &Target, toolchain: &Toolchain, folder: &Path) -> Result<()> {
-    let inventory = inventory(site, target, toolchain)?;
+pub(crate) fn write_crate_lists(site: &Site, target: &Target, folder: &Path) -> Result<()> {
+    let inventory = inventory(site, target)?;
     files::create_folder(folder)?;
     for binary in target.programs() {
         let list = precursor::render(&inventory, &binary.package)?;
@@ -197,7 +198,11 @@ pub(crate) fn write_crate_lists(site: &Site, target: &Target, toolchain: &Toolch
 }
 
 /// What the target's programs are made of.
-pub(crate) fn inventory(site: &Site, target: &Target, toolchain: &Toolchain) -> Result<Inventory> {
+pub(crate) fn inventory(site: &Site, target: &Target) -> Result<Rc<Inventory>> {
+    if let Some(kept) = site.inventories.borrow().get(&target.name) {
+        return Ok(Rc::clone(kept));
+    }
+    let toolchain = site.toolchain(target)?;
     let zig = compile::zig()?;
     let zig_version = process::output(process::clean_command(&zig).arg("version"))?;
     let packages: Vec<_> = target.programs().map(|binary| [binary.package.as_str()]).collect();
@@ -214,7 +219,10 @@ pub(crate) fn inventory(site: &Site, target: &Target, toolchain: &Toolchain) -> 
             folder: toolchain.sysroot.clone(),
         },
     ];
-    Inventory::gather(&Request { root: &site.root, target: &target.triple, builds: &builds, toolchains: &toolchains })
+    let request = Request { root: &site.root, target: &target.triple, builds: &builds, toolchains: &toolchains };
+    let inventory = Rc::new(Inventory::gather(&request)?);
+    site.inventories.borrow_mut().insert(target.name.clone(), Rc::clone(&inventory));
+    Ok(inventory)
 }
 
 pub(crate) fn split(site: &Site) -> Result<String> {
@@ -259,7 +267,7 @@ pub(crate) fn documents(site: &Site) -> Result<String> {
 pub(crate) fn licences(site: &Site) -> Result<String> {
     let allowed = texts::Allowed::read(&site.root)?;
     for target in &site.plan.targets {
-        let components = inventory(site, target, &site.toolchain(target)?)?.of(&packages_of(target.programs()))?;
+        let components = inventory(site, target)?.of(&packages_of(target.programs()))?;
         no_violations(texts::violations(&components, &allowed))?;
         let text = texts::render(&components, &site.plan.product, &site.plan.version, &target.name);
         files::write_bytes(&site.path(ArtifactKind::Licences, Some(target)), FILE_MODE, text.as_bytes())?;
@@ -298,7 +306,7 @@ pub(crate) fn archives(site: &Site) -> Result<String> {
 pub(crate) fn bills(site: &Site) -> Result<String> {
     let mut count = 0;
     for target in &site.plan.targets {
-        let components = inventory(site, target, &site.toolchain(target)?)?.of(&packages_of(target.binaries.iter()))?;
+        let components = inventory(site, target)?.of(&packages_of(target.binaries.iter()))?;
         count = components.iter().count();
         let artifact = site.plan.artifact(ArtifactKind::Archive, Some(target));
         let docs = site.docs();

@@ -1,5 +1,6 @@
 //! A run keeps what is done and unchanged, makes the rest, and says what it did.
 
+use std::cell::RefCell;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ fn site(out: &Path) -> Site {
         given_programs: None,
         given_public_keys: out.to_owned(),
         keys: SecretKeys::in_folder(out),
+        inventories: RefCell::default(),
     }
 }
 

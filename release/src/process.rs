@@ -3,12 +3,14 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Seek};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 /// Longest time that a short-lived program may take.
 pub const RUN_LIMIT: Duration = Duration::from_secs(60);
@@ -52,6 +54,28 @@ pub fn start(command: &mut Command) -> Result<Child> {
             result => return result.with_context(|| format!("cannot start {}", shown(command))),
         }
     }
+}
+
+/// Starts a command as the head of a process group, to which belongs what it starts in turn.
+///
+/// A terminal's keys do not reach the group.
+///
+/// # Errors
+///
+/// As [`start`].
+pub fn start_group(command: &mut Command) -> Result<Child> {
+    start(command.process_group(0))
+}
+
+/// Kills a child of [`start_group`], and all that it has started and that is in its group still.
+///
+/// # Errors
+///
+/// It cannot be killed or waited for.
+pub fn kill_group(child: &mut Child) -> Result<()> {
+    kill_process_group(Pid::from_child(child), Signal::KILL)?;
+    child.wait()?;
+    Ok(())
 }
 
 /// Runs a command to its end and returns what it printed on standard output.
@@ -109,4 +133,24 @@ fn read_back(mut file: File) -> Result<String> {
 fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+
+    use super::*;
+
+    #[test]
+    fn a_group_is_killed_with_what_its_head_has_started() {
+        let mut command = clean_command(Path::new("sh"));
+        let mut child = start_group(command.args(["-c", "sleep 600 & echo; wait"]).stdout(Stdio::piped())).unwrap();
+        let mut said = BufReader::new(child.stdout.take().unwrap());
+        said.read_line(&mut String::new()).unwrap();
+        kill_group(&mut child).unwrap();
+        // The pipe ends when nobody has it any more: neither the shell nor what it has started.
+        let (sender, ended) = std::sync::mpsc::channel();
+        thread::spawn(move || sender.send(said.read_line(&mut String::new()).unwrap()));
+        assert_eq!(ended.recv_timeout(RUN_LIMIT), Ok(0));
+    }
 }

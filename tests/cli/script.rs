@@ -12,7 +12,7 @@ use tokio::process::Command;
 use crate::masks::mask;
 
 /// One command line. Words are separated by blanks; `''` is an empty word, `{lease}` the last lease that was granted,
-/// `{file}` a path of the run's own.
+/// `{file}` a path of the run's own, `{url}` the member's address as a URL; without it the member is named as host and port.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Line {
     /// Runs to its end.
@@ -104,6 +104,21 @@ pub(crate) const CLUSTER: &[Line] = &[
     Do("snapshot save {file}"),
 ];
 
+/// Endpoints that are URLs. etcdctl 3.4 sends them on as the authority of requests.
+pub(crate) const URLS: &[Line] = &[
+    Do("put foo bar --endpoints {url}"),
+    Do("get foo --endpoints {url}"),
+    Do("endpoint health --endpoints {url}"),
+    Do("endpoint status --endpoints {url}"),
+    Do("endpoint status --endpoints {url},{url}"),
+    Do("endpoint status --cluster --endpoints {url}"),
+    Do("endpoint hashkv --endpoints {url}"),
+    Do("endpoint hashkv --cluster --endpoints {url}"),
+    Do("defrag --endpoints {url}"),
+    Do("defrag --cluster --endpoints {url}"),
+    Do("snapshot save {file} --endpoints {url}"),
+];
+
 /// Where snapshots go, in the directory of the run.
 const SAVED: &str = "saved.db";
 
@@ -187,14 +202,18 @@ impl Run {
     fn command(&self, words: &[String]) -> anyhow::Result<Command> {
         let mut command = Command::new(self.tool.peer.ctl()?);
         command.env("ETCDCTL_API", "3").current_dir(self.member.scratch());
-        command.args(["--endpoints", &self.member.address(), "-w", self.tool.format]).args(words);
+        if !words.iter().any(|word| word == "--endpoints") {
+            command.args(["--endpoints", &self.member.address()]);
+        }
+        command.args(["-w", self.tool.format]).args(words);
         Ok(command)
     }
 
     fn words(&self, text: &str) -> Vec<String> {
         let lease = format!("{:x}", self.leases.last().copied().unwrap_or_default());
+        let url = format!("http://{}", self.member.address());
         let words = text.split(' ').map(|word| if word == "''" { "" } else { word });
-        words.map(|word| word.replace("{lease}", &lease).replace("{file}", SAVED)).collect()
+        words.map(|word| word.replace("{lease}", &lease).replace("{file}", SAVED).replace("{url}", &url)).collect()
     }
 
     /// New leases get names in the order in which they were granted.

@@ -241,20 +241,6 @@ pub const KNOWN_DIFFERENCES: &[Known] = &[
         cairn: "Server version 3.6",
         reason: "cairnctl prints what etcdctl 3.6 prints (4.4, snapshot)",
     },
-    Known {
-        scenario: "etcdctl 3.4 admin table",
-        step: "endpoint status --cluster",
-        etcd: "exit code Some(0)",
-        cairn: "RST_STREAM with error code: PROTOCOL_ERROR",
-        reason: "the library of 3.4 sends a URL as the authority of a request, which our HTTP/2 library refuses as malformed",
-    },
-    Known {
-        scenario: "etcdctl 3.4 admin table",
-        step: "endpoint hashkv --cluster",
-        etcd: "exit code Some(0)",
-        cairn: "RST_STREAM with error code: PROTOCOL_ERROR",
-        reason: "the library of 3.4 sends a URL as the authority of a request, which our HTTP/2 library refuses as malformed",
-    },
 ];
 
 /// The entries for a scenario.

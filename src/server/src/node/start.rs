@@ -128,7 +128,7 @@ pub(crate) fn start_on(
         applied = applied.0, replay_from = applied.0 + 1, replay_to = recovered.last_index.0,
         repaired_log_bytes = recovered.repaired_bytes, "the member starts"
     );
-    Ok(spawn(config, dir, machine, wal, recovered, consensus, Ids { cluster, member }, fatal))
+    Ok(spawn(config, dir, machine, wal, consensus, Ids { cluster, member }, fatal))
 }
 
 struct Ids {
@@ -215,13 +215,11 @@ fn restore_consensus(
     Ok(Consensus::new(settings, start, Box::new(DiskLog(reader)))?)
 }
 
-#[expect(clippy::too_many_arguments, reason = "each is one part of the member, and goes to a thread of its own")]
 fn spawn(
     config: NodeConfig,
     dir: DataDir,
     machine: StateMachine,
     wal: Wal,
-    recovered: Recovered,
     consensus: Consensus,
     ids: Ids,
     fatal: Fatal,

@@ -75,6 +75,26 @@ fn the_recorded_plan_passes() {
     assert_eq!(dist::check_plan(PLAN, &wanted(PLAN_VERSION)).unwrap(), Vec::<String>::new());
 }
 
+/// What dist calls to build, run as dist runs it, in a tree where the pipeline has left a program or nothing.
+#[test]
+fn the_build_command_copies_the_programs_of_each_target() {
+    for (target, triple) in wanted(PLAN_VERSION).targets {
+        let root = tempfile::tempdir().unwrap();
+        let (package, programs) = (root.path().join("packaging/dist/cairn"), root.path().join("dist/programs"));
+        fs::create_dir_all(&package).unwrap();
+        let build = || {
+            let mut command = process::clean_command(&source_tree().join("packaging/dist/build"));
+            process::output(command.current_dir(&package).env("CARGO_DIST_TARGET", &triple))
+        };
+        let refusal = format!("{:#}", build().unwrap_err());
+        assert!(refusal.contains("run `cairn-release make` first"), "{refusal}");
+        fs::create_dir_all(programs.join(&target)).unwrap();
+        fs::write(programs.join(&target).join("cairnd"), &target).unwrap();
+        build().unwrap();
+        assert_eq!(fs::read_to_string(package.join("out/cairnd")).unwrap(), target);
+    }
+}
+
 #[test]
 fn another_version_in_a_package_is_refused() {
     let version = version();

@@ -86,8 +86,8 @@ pub struct Ready {
 }
 
 impl Ready {
-    /// Whether there is anything to write, durably before `persisted` is called. Where not, `persisted` need not be called for this Ready, but it may be; its
-    /// `messages_after_persist` still wait for the Readies before it.
+    /// Whether there is anything to write, durably before `persisted` is called. Where not, `persisted` need not be called
+    /// for this Ready, but it may be; its `messages_after_persist` still wait for the Readies before it.
     #[must_use]
     pub fn has_write(&self) -> bool {
         !self.append.is_empty() || self.hard_state.is_some() || self.snapshot.is_some()

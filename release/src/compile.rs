@@ -8,16 +8,16 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use cargo_metadata::Message;
 
 use crate::files;
-use crate::plan::{Binary, Target};
+use crate::plan::Target;
 use crate::process;
 use crate::sbom::precursor;
 use crate::toolchain::{Toolchain, require};
@@ -38,6 +38,23 @@ const CACHE_NAME: &str = "/cache";
 /// zig's cache in the target folder.
 const ZIG_CACHE: &str = "zig";
 
+/// The crate whose build compiles the storage engine, and what that leaves.
+const ENGINE_CRATE: &str = "librocksdb-sys";
+const ENGINE_ARCHIVE: &str = "librocksdb.a";
+
+/// A program that adds a subcommand to cargo.
+#[derive(Debug, Clone, Copy)]
+struct Subcommand {
+    name: &'static str,
+    program: &'static str,
+    comes_from: &'static str,
+}
+
+const AUDITABLE: Subcommand =
+    Subcommand { name: "auditable", program: "cargo-auditable", comes_from: "the crate cargo-auditable" };
+const ZIGBUILD: Subcommand =
+    Subcommand { name: "zigbuild", program: "cargo-zigbuild", comes_from: "the Python package cargo-zigbuild" };
+
 /// Separator of cargo's encoded flags.
 const FLAG_SEPARATOR: &str = "\u{1f}";
 
@@ -52,8 +69,6 @@ pub struct Build<'a> {
     pub toolchain: &'a Toolchain,
     /// Cargo's target folder.
     pub target_dir: &'a Path,
-    /// Folder with the list of crates to embed, a file per package; see [`crate::sbom::precursor`].
-    pub crate_lists: &'a Path,
     /// Commit that the programs name; none outside a git checkout.
     pub commit: Option<&'a str>,
     /// What the second build of a comparison does otherwise: variables, and the number of jobs.
@@ -86,14 +101,18 @@ pub fn fetch(root: &Path, toolchain: &Toolchain) -> Result<()> {
 
 /// Builds the target's programs and copies them, with their debug information, into `bin_dir`.
 ///
+/// `crate_lists` has the list of crates to embed, a file per package; see [`crate::sbom::precursor`].
+///
 /// # Errors
 ///
 /// A program of the toolchain is missing, cargo fails, or a program of the plan was not among what it built.
-pub fn compile(build: &Build<'_>, bin_dir: &Path) -> Result<()> {
+pub fn compile(build: &Build<'_>, crate_lists: &Path, bin_dir: &Path) -> Result<()> {
     files::create_folder(bin_dir)?;
     for binary in build.target.programs() {
         // One cargo command for each: the list of crates that is embedded is that of one program.
-        let built = run(build, binary)?;
+        let mut command = cargo(build, &[AUDITABLE, ZIGBUILD], &binary.package)?;
+        command.arg("--bins").env(precursor::VARIABLE, crate_lists.join(&binary.package));
+        let built = programs(build.target, command)?;
         let from = built.get(&binary.name).with_context(|| {
             format!("package {} built no program {}; does its Cargo.toml name it?", binary.package, binary.name)
         })?;
@@ -105,46 +124,112 @@ pub fn compile(build: &Build<'_>, bin_dir: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Compiles the storage engine's C++ alone, with the flags that programs have, and returns its archive.
+///
+/// A later [`compile`] of the same build finds it compiled, and the other way round. Only the name of the build's tree
+/// counts, which need not be there yet: crates are those of the lock file in `workspace`.
+///
+/// # Errors
+///
+/// A program of the toolchain is missing, or cargo fails.
+pub fn engine(build: &Build<'_>, workspace: &Path) -> Result<PathBuf> {
+    // The crate by itself: cargo then chooses features for the whole workspace, and so the same ones as for programs.
+    let mut command = cargo(build, &[ZIGBUILD], ENGINE_CRATE)?;
+    command.current_dir(workspace);
+    let mut out_dir = None;
+    run(build.target, command, |message| {
+        if let Message::BuildScriptExecuted(script) = message
+            && script.package_id.repr.contains(ENGINE_CRATE)
+        {
+            out_dir = Some(script.out_dir.into_std_path_buf());
+        }
+    })?;
+    Ok(out_dir.with_context(|| format!("cargo ran no build script of {ENGINE_CRATE}"))?.join(ENGINE_ARCHIVE))
+}
+
+/// Compiles zig's C++ library, as programs of the target have it, and returns it as one archive below `scratch`.
+///
+/// # Errors
+///
+/// zig is missing or fails, or names no archive of the library.
+pub fn cxx_library(target: &Target, scratch: &Path) -> Result<PathBuf> {
+    let source = scratch.join("empty.cc");
+    fs::write(&source, "int main() {}\n").with_context(|| format!("cannot write {}", source.display()))?;
+    let run_zig = |arguments: &[&str]| {
+        let mut zig = process::clean_command(&zig()?);
+        // A cache of its own: programs must not find a library that was compiled for something else, see below.
+        zig.args(arguments).current_dir(scratch).env("ZIG_GLOBAL_CACHE_DIR", scratch.join(ZIG_CACHE));
+        let done = zig.env("ZIG_VERBOSE_LINK", "1").output().context("cannot start zig")?;
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        ensure!(done.status.success(), "zig {} failed ({}): {}", arguments.join(" "), done.status, said.trim());
+        Ok(said)
+    };
+    let platform = format!("{}-linux-gnu{}", target.arch.machine, floor(target));
+    let mut arguments = vec!["c++", "-O3", "-target", &platform, "empty.cc", "-o", "empty"];
+    arguments.extend(target.cflags.iter().map(String::as_str));
+    // zig compiles the library when a program is linked, and tells where it is in the linker's command line.
+    let said = run_zig(&arguments)?;
+    let part = |name: &str| {
+        let path = said.split_whitespace().rfind(|word| Path::new(word).ends_with(name));
+        path.with_context(|| format!("zig linked no {name}: {}", said.trim()))
+    };
+    let all = scratch.join("libc++.a");
+    fs::copy(scratch.join(part("libc++.a")?), &all).with_context(|| format!("cannot write {}", all.display()))?;
+    run_zig(&["ar", "qL", "libc++.a", part("libc++abi.a")?])?;
+    Ok(all)
+}
+
 /// Runs cargo and returns the path of every program that it built, by name.
-fn run(build: &Build<'_>, binary: &Binary) -> Result<BTreeMap<String, PathBuf>> {
-    let mut command = command(build, binary)?;
-    let mut child = process::start(command.stdin(Stdio::null()).stdout(Stdio::piped()))?;
-    let stdout = child.stdout.take().expect("standard output was piped");
+fn programs(target: &Target, command: Command) -> Result<BTreeMap<String, PathBuf>> {
     let mut built = BTreeMap::new();
-    for message in Message::parse_stream(BufReader::new(stdout)) {
-        if let Message::CompilerArtifact(artifact) = message.context("cannot read what cargo reports")?
+    run(target, command, |message| {
+        if let Message::CompilerArtifact(artifact) = message
             && let Some(executable) = artifact.executable
         {
             built.insert(artifact.target.name, executable.into_std_path_buf());
         }
-    }
-    let status = child.wait()?;
-    if !status.success() {
-        bail!("cargo failed for {} ({status}); its messages are above", build.target.name);
-    }
+    })?;
     Ok(built)
 }
 
-fn command(build: &Build<'_>, binary: &Binary) -> Result<Command> {
+/// Runs cargo and hands on what it reports.
+fn run(target: &Target, mut command: Command, mut report: impl FnMut(Message)) -> Result<()> {
+    let mut child = process::start(command.stdin(Stdio::null()).stdout(Stdio::piped()))?;
+    let stdout = child.stdout.take().expect("standard output was piped");
+    for message in Message::parse_stream(BufReader::new(stdout)) {
+        report(message.context("cannot read what cargo reports")?);
+    }
+    let status = child.wait()?;
+    ensure!(status.success(), "cargo failed for {} ({status}); its messages are above", target.name);
+    Ok(())
+}
+
+/// A build of one package; of `subcommands` each wraps the next.
+fn cargo(build: &Build<'_>, subcommands: &[Subcommand], package: &str) -> Result<Command> {
     let (target, cargo) = (build.target, build.toolchain.bin.join("cargo"));
     let mut words = build.circumstances.launcher.iter().map(OsString::from).chain([cargo.into_os_string()]);
     let mut command = Command::new(words.next().expect("cargo is always there"));
-    command.args(words).current_dir(build.tree).args(["auditable", "zigbuild", "--locked", "--offline", "--bins"]);
+    command.args(words).current_dir(build.tree);
+    command.args(subcommands.iter().map(|subcommand| subcommand.name)).args(["--locked", "--offline"]);
     command.args(["--profile", PROFILE, "--message-format=json-render-diagnostics"]);
-    let floor = target.glibc_floor().map(|version| format!(".{version}")).unwrap_or_default();
-    command.args(["--target", &format!("{}{floor}", target.triple), "--package", &binary.package]);
+    command.args(["--target", &format!("{}{}", target.triple, floor(target)), "--package", package]);
     if let Some(jobs) = build.circumstances.jobs {
         command.args(["--jobs", &jobs.to_string()]);
     }
     set_environment(&mut command, build)?;
-    command.env(precursor::VARIABLE, build.crate_lists.join(&binary.package));
+    command.env("PATH", path(build.toolchain, subcommands)?);
     Ok(command)
+}
+
+/// The glibc floor as cargo-zigbuild and zig want it, behind the name of the platform.
+fn floor(target: &Target) -> String {
+    target.glibc_floor().map(|version| format!(".{version}")).unwrap_or_default()
 }
 
 fn set_environment(command: &mut Command, build: &Build<'_>) -> Result<()> {
     let target = build.target;
     let cargo_home = cargo_home()?;
-    command.env_clear().env("PATH", path(build.toolchain)?).env("LC_ALL", "C").env("TZ", "UTC");
+    command.env_clear().env("LC_ALL", "C").env("TZ", "UTC");
     // cargo-zigbuild keeps its wrappers below HOME.
     command.env("HOME", env::var_os("HOME").context("HOME is not set")?).env("CARGO_HOME", &cargo_home);
     command.env("CARGO_TARGET_DIR", build.target_dir).env("CARGO_ZIGBUILD_ZIG_PATH", zig()?);
@@ -204,13 +289,11 @@ pub fn folders_in_debug_information(work: &Path) -> Result<Vec<(String, &'static
     Ok(places)
 }
 
-/// The toolchain's programs first, then those that cargo calls, then the system's.
-fn path(toolchain: &Toolchain) -> Result<OsString> {
+/// The toolchain's programs first, then cargo's subcommands, then the system's.
+fn path(toolchain: &Toolchain, subcommands: &[Subcommand]) -> Result<OsString> {
     let mut folders = vec![toolchain.bin.clone()];
-    for (program, package) in
-        [("cargo-auditable", "the crate cargo-auditable"), ("cargo-zigbuild", "the Python package cargo-zigbuild")]
-    {
-        let folder = require(program, package)?.parent().map(Path::to_owned);
+    for subcommand in subcommands {
+        let folder = require(subcommand.program, subcommand.comes_from)?.parent().map(Path::to_owned);
         folders.extend(folder);
     }
     folders.extend(["/usr/bin", "/bin"].map(PathBuf::from));

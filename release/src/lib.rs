@@ -21,6 +21,7 @@ pub mod digest;
 pub mod dist;
 pub mod doctor;
 pub mod dsse;
+pub mod engine;
 pub mod files;
 pub mod gates;
 pub mod installer;

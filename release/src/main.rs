@@ -12,7 +12,7 @@ use cairn_release::run::Report;
 use cairn_release::site::{SecretKeys, Site};
 use cairn_release::steps::{self, MAKE, SEAL};
 use cairn_release::verify::{self, EXIT_CODES_HELP, Refusal, Request};
-use cairn_release::{doctor, keys, rebuild, support, workspace};
+use cairn_release::{doctor, engine, keys, rebuild, support, workspace};
 use clap::{Args, Parser, Subcommand};
 
 /// Plans, makes, publishes and verifies releases of Cairn.
@@ -29,6 +29,8 @@ enum Command {
     Plan(Tree),
     /// Say what this machine lacks for a release, by package name.
     Doctor(Doctor),
+    /// Compile the storage engine's C++ for this machine's architecture as releases have it, into OUT, for other builds.
+    Engine(Places),
     /// Fetch everything that a release needs from the network; no later step uses it.
     Fetch(Tree),
     /// Make and check all that needs no secret, step by step; a run that was cut off goes on where it was.
@@ -53,7 +55,7 @@ enum Command {
 }
 
 #[derive(Args)]
-struct Tree {
+struct Places {
     /// Root of the source tree [default: the one around the current folder].
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
@@ -63,6 +65,12 @@ struct Tree {
     /// Folder for build trees and roots of distributions, which later runs find again [default: OUT/work].
     #[arg(long, value_name = "DIR")]
     work: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Tree {
+    #[command(flatten)]
+    places: Places,
     /// This machine's architecture alone, and no second build.
     #[arg(long)]
     fast: bool,
@@ -204,6 +212,10 @@ fn run(command: Command) -> Result<ExitCode> {
                 return Ok(if found.healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE });
             }
         }
+        Command::Engine(places) => {
+            let site = places.site(Scope::of_this_machine())?;
+            engine::engine(&site, &site.out)?;
+        }
         Command::Fetch(tree) => steps::fetch(&tree.site()?)?,
         Command::Make(args) => return Ok(ended(&steps::run_all(MAKE, &args.site(None)?, args.dry_run)?)),
         Command::Rebuild(Rebuild { tree, targets }) => {
@@ -277,13 +289,18 @@ fn root_of(given: Option<PathBuf>) -> Result<PathBuf> {
 }
 
 impl Tree {
-    /// The plan and the places of a rehearsal; its keys are its own.
     fn site(&self) -> Result<Site> {
+        self.places.site(if self.fast { Scope::of_this_machine() } else { Scope::Full })
+    }
+}
+
+impl Places {
+    /// The plan and the places of a rehearsal; its keys are its own.
+    fn site(&self, scope: Scope) -> Result<Site> {
         let absolute = |path: &Path| std::path::absolute(path).context("cannot tell the current folder");
         let root = absolute(&root_of(self.root.clone())?)?;
         let out = absolute(&self.out.clone().unwrap_or_else(|| root.join("dist")))?;
         let work = absolute(&self.work.clone().unwrap_or_else(|| out.join("work")))?;
-        let scope = if self.fast { Scope::of_this_machine() } else { Scope::Full };
         let plan: Plan = workspace::plan(&root, scope)?;
         let (keys, given_public_keys) = rehearse::keys_of(&out);
         let inventories = RefCell::default();

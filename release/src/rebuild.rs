@@ -48,10 +48,10 @@ pub fn rebuild(site: &Site, targets: &[&Target]) -> Result<String> {
                 target,
                 toolchain: &toolchain,
                 target_dir: &folder.join("target"),
-                crate_lists: &crate_lists,
                 commit: site.plan.commit.as_deref(),
                 circumstances: circumstances(&home)?,
             },
+            &crate_lists,
             &built,
         )?;
         let (stripped, debug) = (place("programs"), place("debug"));

@@ -175,10 +175,10 @@ pub(crate) fn build(site: &Site) -> Result<String> {
                 target,
                 toolchain: &toolchain,
                 target_dir: &site.target_dir(),
-                crate_lists: &site.crate_lists(target),
                 commit: site.plan.commit.as_deref(),
                 circumstances: Circumstances::default(),
             },
+            &site.crate_lists(target),
             &site.built(target),
         )?;
         remarks.push(format!("{}: {}", target.name, toolchain.short_version()));

@@ -1,6 +1,7 @@
 //! The files beside the code: what they say is held to what is, and each gate on them is seen to fail on a bad example.
 
 mod changelog;
+mod cross;
 mod dist;
 mod dockerfiles;
 mod github;

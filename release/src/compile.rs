@@ -92,11 +92,25 @@ pub struct Circumstances {
 ///
 /// Cargo cannot be started or fails.
 pub fn fetch(root: &Path, toolchain: &Toolchain) -> Result<()> {
-    let mut command = Command::new(toolchain.bin.join("cargo"));
-    command.args(["fetch", "--locked"]).current_dir(root).stdin(Stdio::null());
-    let status = process::start(&mut command)?.wait()?;
+    let status = process::start(&mut cargo_fetch(root, toolchain))?.wait()?;
     ensure!(status.success(), "cargo fetch failed ({status}); its messages are above");
     Ok(())
+}
+
+/// Whether [`fetch`] has nothing to do.
+///
+/// # Errors
+///
+/// Cargo cannot be started.
+pub fn is_fetched(root: &Path, toolchain: &Toolchain) -> Result<bool> {
+    let mut command = cargo_fetch(root, toolchain);
+    Ok(process::start(command.args(["--offline", "--quiet"]).stderr(Stdio::null()))?.wait()?.success())
+}
+
+fn cargo_fetch(root: &Path, toolchain: &Toolchain) -> Command {
+    let mut command = Command::new(toolchain.bin.join("cargo"));
+    command.args(["fetch", "--locked"]).current_dir(root).stdin(Stdio::null());
+    command
 }
 
 /// Builds the target's programs and copies them, with their debug information, into `bin_dir`.

@@ -24,6 +24,7 @@ pub mod dsse;
 pub mod engine;
 pub mod files;
 pub mod gates;
+pub mod inputs;
 pub mod installer;
 pub mod journal;
 pub mod keys;

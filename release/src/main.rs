@@ -12,7 +12,7 @@ use cairn_release::run::Report;
 use cairn_release::site::{SecretKeys, Site};
 use cairn_release::steps::{self, MAKE, SEAL};
 use cairn_release::verify::{self, EXIT_CODES_HELP, Refusal, Request};
-use cairn_release::{doctor, engine, keys, rebuild, support, workspace};
+use cairn_release::{doctor, engine, inputs, keys, rebuild, support, workspace};
 use clap::{Args, Parser, Subcommand};
 
 /// Plans, makes, publishes and verifies releases of Cairn.
@@ -32,7 +32,7 @@ enum Command {
     /// Compile the storage engine's C++ for this machine's architecture as releases have it, into OUT, for other builds.
     Engine(Places),
     /// Fetch everything that a release needs from the network; no later step uses it.
-    Fetch(Tree),
+    Fetch(Fetch),
     /// Make and check all that needs no secret, step by step; a run that was cut off goes on where it was.
     Make(Make),
     /// Build the programs once more, elsewhere and under other circumstances, and compare them with those of `make`.
@@ -86,6 +86,15 @@ struct Doctor {
 }
 
 #[derive(Args)]
+struct Fetch {
+    #[command(flatten)]
+    tree: Tree,
+    /// Say what is there and what would be fetched, and fetch nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Args)]
 struct Make {
     #[command(flatten)]
     tree: Tree,
@@ -107,6 +116,9 @@ struct Rebuild {
     /// Only this target, by its name in the plan; may be repeated [default: all].
     #[arg(long = "target", value_name = "NAME")]
     targets: Vec<String>,
+    /// Say what would be built where and compared with what, and build nothing.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(Args)]
@@ -216,15 +228,20 @@ fn run(command: Command) -> Result<ExitCode> {
             let site = places.site(Scope::of_this_machine())?;
             engine::engine(&site, &site.out)?;
         }
-        Command::Fetch(tree) => steps::fetch(&tree.site()?)?,
+        Command::Fetch(Fetch { tree, dry_run: true }) => print!("{}", inputs::preview(&tree.site()?)?),
+        Command::Fetch(Fetch { tree, dry_run: false }) => inputs::fetch(&tree.site()?)?,
         Command::Make(args) => return Ok(ended(&steps::run_all(MAKE, &args.site(None)?, args.dry_run)?)),
-        Command::Rebuild(Rebuild { tree, targets }) => {
+        Command::Rebuild(Rebuild { tree, targets, dry_run }) => {
             let site = tree.site()?;
             let named =
                 targets.iter().map(|name| site.plan.target(name).with_context(|| format!("there is no target {name}")));
             let named: Vec<_> =
                 if targets.is_empty() { site.plan.targets.iter().collect() } else { named.collect::<Result<_>>()? };
-            eprintln!("{}", rebuild::rebuild(&site, &named)?);
+            if dry_run {
+                print!("{}", rebuild::preview(&site, &named)?);
+            } else {
+                eprintln!("{}", rebuild::rebuild(&site, &named)?);
+            }
         }
         Command::Seal(Seal { make, minisign_key, openpgp_key }) => {
             let keys = SecretKeys { minisign: minisign_key, openpgp: openpgp_key };

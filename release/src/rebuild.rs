@@ -64,6 +64,27 @@ pub fn rebuild(site: &Site, targets: &[&Target]) -> Result<String> {
     Ok("programs and debug information, bit for bit".to_owned())
 }
 
+/// Says what [`rebuild`] would do, a line for each target.
+///
+/// # Errors
+///
+/// A toolchain is missing.
+pub fn preview(site: &Site, targets: &[&Target]) -> Result<String> {
+    let folder = folder_beside(&site.work)?;
+    let lines = targets.iter().map(|target| {
+        let (toolchain, programs) = (site.toolchain(target)?, site.programs(target));
+        let compared = if programs.is_dir() { "to compare with" } else { "`make` comes first: nothing in" };
+        Ok(format!(
+            "{:<28} by {} in {}; {compared} {}\n",
+            target.name,
+            toolchain.short_version(),
+            folder.display(),
+            programs.display()
+        ))
+    });
+    lines.collect()
+}
+
 /// A folder whose name is as long as the work folder's: names of folders are padded in debug information, not cut out.
 fn folder_beside(work: &Path) -> Result<PathBuf> {
     let name = work.file_name().context("the work folder has no name")?.to_string_lossy();

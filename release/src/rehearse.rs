@@ -15,6 +15,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 
 use crate::files;
+use crate::inputs;
 use crate::keys;
 use crate::plan::{Gate, Scope};
 use crate::process;
@@ -100,7 +101,7 @@ pub fn rehearse(rehearsal: &Rehearsal) -> Result<bool> {
     }
     make_keys(site)?;
     files::create_folder(&site.work)?;
-    steps::fetch(site).context("cannot fetch what the release needs")?;
+    inputs::fetch(site)?;
     let status = process::start(&mut without_network()?)?.wait()?;
     if status.success() {
         fs::remove_dir_all(keys_folder(&site.out)).context("cannot remove the throwaway keys")?;

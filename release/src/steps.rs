@@ -1,7 +1,7 @@
 //! The steps that make a release, in their order, and the gates that each proves.
 //!
 //! A step reads the plan, the source tree and what the steps before it wrote, and nothing else; [`crate::run`] keeps
-//! what is done. [`fetch`] comes before all of them and is the only one that uses the network.
+//! what is done. [`crate::inputs::fetch`] comes before all of them and alone uses the network.
 
 mod check;
 pub(crate) mod make;
@@ -15,8 +15,6 @@ use crate::journal::Journal;
 use crate::plan::{ArtifactKind, Gate, Scope};
 use crate::run::{self, Outcome, Report, Step, StepResult};
 use crate::site::Site;
-
-pub use make::{base_root, fetch, libc_runtime};
 
 /// The steps that need no secret: they end with everything but signatures.
 pub const MAKE: &[Step] = &[

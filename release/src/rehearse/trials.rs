@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use crate::audit::{self, Audit, Layout};
 use crate::files;
 use crate::gates::difference::difference;
+use crate::inputs;
 use crate::journal::{Event, JOURNAL_NAME};
 use crate::linux_packages::{Format, Id, Kind, Package, Source, Version, nfpm};
 use crate::plan::{ArtifactKind, Scope, Target};
@@ -191,7 +192,7 @@ fn judged(checks: &[Check]) -> Result<String> {
 pub(super) fn debs(site: &Site) -> Result<String> {
     let [current, previous] = current_and_older(site, Format::Deb)?;
     judged(&trials::deb::run(&trials::deb::Trial {
-        base: &make::base_root(site),
+        base: &inputs::base_root(site),
         scratch: &scratch(site)?,
         current: current.packages(),
         previous: previous.packages(),
@@ -201,7 +202,7 @@ pub(super) fn debs(site: &Site) -> Result<String> {
 pub(super) fn rpms(site: &Site) -> Result<String> {
     let [current, previous] = current_and_older(site, Format::Rpm)?;
     judged(&trials::rpm::run(&trials::rpm::Trial {
-        base: &make::base_root(site),
+        base: &inputs::base_root(site),
         scratch: &scratch(site)?,
         current: current.packages(),
         previous: previous.packages(),
@@ -219,7 +220,7 @@ fn try_repository(
 ) -> Result<String> {
     let [current, previous] = current_and_older(site, format)?;
     judged(&run(&trials::repository::Trial {
-        base: &make::base_root(site),
+        base: &inputs::base_root(site),
         scratch: &scratch(site)?,
         repository: &older(site).join(name),
         public_key: &site.openpgp_public_key(),

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::rc::Rc;
 
 use anyhow::{Context, Result, ensure};
@@ -12,6 +11,7 @@ use crate::archive::{self, Parts};
 use crate::compile::{self, Build, Circumstances};
 use crate::digest::{digest_bytes, digest_file};
 use crate::files::{self, FILE_MODE};
+use crate::inputs::{self, LIBC_PACKAGE};
 use crate::keys::{self, SigningKey};
 use crate::linux_packages::{self, Format, Id, Package, Source, nfpm};
 use crate::oci::{self, Facts, Image, Runtime};
@@ -30,77 +30,6 @@ use crate::{checksum, debug_symbols, installer, licences as texts, provenance as
 
 /// Address under which users find releases.
 pub(crate) const RELEASES_URL: &str = "https://cairn.example/releases";
-
-/// Release of Debian whose C library is in the images and on which packages are tried.
-const DEBIAN_RELEASE: &str = "bookworm";
-
-/// The Debian package of the C library.
-const LIBC_PACKAGE: &str = "libc6";
-
-/// Fetches all that the steps need from the network: crates, the images' C library, a root to try packages on.
-///
-/// # Errors
-///
-/// Something cannot be had; what is there already is kept.
-pub fn fetch(site: &Site) -> Result<()> {
-    for target in &site.plan.targets {
-        compile::fetch(&site.root, &site.toolchain(target)?)?;
-        fetch_runtime(site, target)?;
-    }
-    fetch_base_root(site)
-}
-
-/// Folder with the unpacked C library of a target.
-#[must_use]
-pub fn libc_runtime(site: &Site, target: &Target) -> PathBuf {
-    site.work.join("runtime").join(&target.arch.debian)
-}
-
-/// Folder with a small Debian, which trials copy.
-#[must_use]
-pub fn base_root(site: &Site) -> PathBuf {
-    site.work.join("roots").join(DEBIAN_RELEASE)
-}
-
-/// Downloads Debian's C library through apt, which checks its signature, and unpacks it.
-fn fetch_runtime(site: &Site, target: &Target) -> Result<()> {
-    let folder = libc_runtime(site, target);
-    if folder.join("version").is_file() {
-        return Ok(());
-    }
-    let scratch = tempfile::tempdir()?;
-    let mut apt = process::clean_command(&require("apt-get", "the Debian package apt")?);
-    apt.args(["download", &format!("{LIBC_PACKAGE}:{}", target.arch.debian)]).current_dir(scratch.path());
-    process::output(&mut apt).context("cannot download the C library; `apt-get update` may help")?;
-    let names = files::names_in(scratch.path())?;
-    let name = names.iter().find(|name| name.ends_with(".deb")).context("apt-get download left no package")?;
-    let deb = scratch.path().join(name);
-    files::create_folder(&folder)?;
-    let dpkg = require("dpkg-deb", "the Debian package dpkg")?;
-    process::output(process::clean_command(&dpkg).arg("-x").arg(&deb).arg(&folder))?;
-    let version = process::output(process::clean_command(&dpkg).arg("-f").arg(&deb).arg("Version"))?;
-    let digest = digest_file(&deb)?;
-    files::write_bytes(&folder.join("sha256"), FILE_MODE, digest.sha256.as_bytes())?;
-    files::write_bytes(&folder.join("version"), FILE_MODE, version.trim().as_bytes())
-}
-
-fn fetch_base_root(site: &Site) -> Result<()> {
-    let root = base_root(site);
-    if root.join("etc/debian_version").is_file() {
-        return Ok(());
-    }
-    let partial = root.with_extension("partial");
-    if partial.exists() {
-        fs::remove_dir_all(&partial).with_context(|| format!("cannot empty {}", partial.display()))?;
-    }
-    files::create_folder(&partial)?;
-    let debootstrap = require("debootstrap", "the Debian package debootstrap")?;
-    let mut command = process::clean_command(&debootstrap);
-    command.args(["--variant=minbase", DEBIAN_RELEASE]).arg(&partial).stdout(Stdio::null());
-    let status = process::start(&mut command)?.wait()?;
-    ensure!(status.success(), "debootstrap failed ({status}); it needs root and a Debian mirror");
-    fs::rename(&partial, &root).with_context(|| format!("cannot rename {}", partial.display()))
-}
 
 /// Puts the public keys, which artifacts name, where later steps find them.
 pub(crate) fn keys(site: &Site) -> Result<String> {
@@ -392,7 +321,7 @@ pub(crate) fn image_facts(site: &Site) -> Facts {
 pub(crate) fn images(site: &Site) -> Result<String> {
     let mut images = Vec::new();
     for target in &site.plan.targets {
-        let root = libc_runtime(site, target);
+        let root = inputs::libc_runtime(site, target);
         let version = fs::read_to_string(root.join("version"))
             .with_context(|| format!("no C library for {}; run `cairn-release fetch`", target.name))?;
         images.push(Image {
@@ -508,7 +437,7 @@ fn materials_here(site: &Site) -> Result<Vec<Material>> {
             uri: toolchain.short_version(),
             digest: BTreeMap::from([("sha256".to_owned(), digest)]),
         });
-        let runtime = libc_runtime(site, target);
+        let runtime = inputs::libc_runtime(site, target);
         let read = |name: &str| fs::read_to_string(runtime.join(name)).context("the C library was not fetched");
         materials.push(Material {
             name: format!("{LIBC_PACKAGE} for {}", target.name),

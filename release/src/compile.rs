@@ -38,6 +38,10 @@ const CACHE_NAME: &str = "/cache";
 /// zig's cache in the target folder.
 const ZIG_CACHE: &str = "zig";
 
+/// The linker in the target folder: zig compiles its libraries when it links first, and their debug information names the
+/// folder in which that happens. `CC_…` is cargo-zigbuild's own wrapper of zig.
+const LINKER: &str = "linker";
+
 /// The crate whose build compiles the storage engine, and what that leaves.
 const ENGINE_CRATE: &str = "librocksdb-sys";
 const ENGINE_ARCHIVE: &str = "librocksdb.a";
@@ -267,6 +271,11 @@ fn set_environment(command: &mut Command, build: &Build<'_>) -> Result<()> {
     cflags.extend(target.cflags.iter().cloned());
     cflags.extend(places.iter().map(|(from, to)| format!("-ffile-prefix-map={from}={to}")));
     let suffix = target.triple.replace('-', "_");
+    let linker = build.target_dir.join(LINKER).join(&target.triple);
+    let script = format!("#!/bin/sh\ncd / && exec \"$CC_{suffix}\" \"$@\"\n");
+    files::create_folder(&build.target_dir.join(LINKER))?;
+    files::write_bytes(&linker, files::EXECUTABLE_MODE, script.as_bytes())?;
+    command.env(format!("CARGO_TARGET_{}_LINKER", suffix.to_uppercase()), &linker);
     for name in ["CFLAGS", "CXXFLAGS"] {
         command.env(format!("{name}_{suffix}"), cflags.join(" "));
     }

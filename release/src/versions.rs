@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -128,10 +129,10 @@ pub fn of_tree(root: &Path) -> Result<Vec<Found>> {
     Ok(found)
 }
 
-/// Runs a program with `--version`. One that cannot be run names no version, and the place says why.
+/// Starts a program with `--version`. One that cannot be run names no version, and the place says why.
 #[must_use]
-pub fn of_program(name: &str, program: &Path) -> Found {
-    match process::output(process::clean_command(program).arg("--version")) {
+pub fn of_program(name: &str, program: &mut Command) -> Found {
+    match process::output(program.arg("--version")) {
         Ok(output) => of_version_output(name, &output),
         Err(e) => Found::new(format!("{name} --version ({e:#})"), Form::Plain, None),
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
@@ -25,7 +26,7 @@ use crate::steps::{make, no_violations};
 use crate::support;
 use crate::toolchain::require;
 use crate::verify::{self, Request};
-use crate::versions;
+use crate::versions::{self, Found};
 use crate::workspace;
 
 /// Where emulators look for the loader and the C library of the other architecture.
@@ -117,6 +118,14 @@ fn when_run(site: &Site, target: &Target) -> Result<Vec<String>> {
     Ok(violations)
 }
 
+/// A program on the oldest processor of its target.
+fn emulated(site: &Site, target: &Target, binary: &Binary) -> Result<Command> {
+    let machine = target.elf.machine;
+    let mut command = process::clean_command(&require(machine.emulator(), "the Debian package qemu-user")?);
+    command.args(["-cpu", machine.oldest_cpu(), "-L", MULTIARCH_ROOT]).arg(site.programs(target).join(&binary.name));
+    Ok(command)
+}
+
 /// The finished packages, read back, and the unit in them.
 pub(crate) fn packages(site: &Site) -> Result<String> {
     let unit_text =
@@ -144,9 +153,11 @@ pub(crate) fn packages(site: &Site) -> Result<String> {
 pub(crate) fn bytes(site: &Site) -> Result<String> {
     let mut violations = local_names(site)?;
     let mut found = versions::of_tree(&site.root)?;
-    let native = site.native();
-    for binary in native.programs() {
-        found.push(versions::of_program(&binary.name, &site.programs(native).join(&binary.name)));
+    for target in &site.plan.targets {
+        for binary in target.programs() {
+            let named = versions::of_program(&binary.name, &mut emulated(site, target, binary)?);
+            found.push(Found { place: format!("{} for {}", named.place, target.name), ..named });
+        }
     }
     for name in files::names_in(&crate::archive::all_docs(&site.docs()).join("man"))? {
         let page = fs::read_to_string(crate::archive::all_docs(&site.docs()).join("man").join(&name))?;

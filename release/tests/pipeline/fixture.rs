@@ -34,12 +34,17 @@ esac"#;
 
 /// The plan of these tests, with the version and release number given.
 pub(crate) fn plan_of(version: &str, sequence: u64) -> Plan {
+    plan_within(Scope::Fast("linux-amd64".to_owned()), version, sequence)
+}
+
+/// The plan of a release with the targets of a scope.
+pub(crate) fn plan_within(scope: Scope, version: &str, sequence: u64) -> Plan {
     Plan::new(&Inputs {
         cargo_toml: format!("[workspace]\n[workspace.package]\nversion = \"{version}\"\n"),
         release_toml: format!("sequence = {sequence}\n"),
         commit: Some("0123456789abcdef0123456789abcdef01234567".to_owned()),
         source_date_epoch: EPOCH,
-        scope: Scope::Fast("linux-amd64".to_owned()),
+        scope,
     })
     .expect("the inputs are valid")
 }

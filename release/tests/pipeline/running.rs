@@ -6,11 +6,14 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
+use cairn_release::inputs;
 use cairn_release::journal::{JOURNAL_NAME, Journal};
+use cairn_release::plan::Scope;
+use cairn_release::rebuild;
 use cairn_release::run::{self, Outcome, Step};
 use cairn_release::site::{SecretKeys, Site};
 
-use crate::fixture::plan;
+use crate::fixture::{VERSION, plan, plan_within};
 
 fn site(out: &Path) -> Site {
     Site {
@@ -107,4 +110,44 @@ fn what_was_done_for_another_plan_counts_for_nothing() {
     run(out.path(), &[ONE]);
     assert_eq!(run_for("another plan", out.path(), &[ONE]), [passed()]);
     assert_eq!(run(out.path(), &[ONE]), [passed()]);
+}
+
+#[test]
+fn a_dry_run_of_fetching_says_what_is_missing_and_fetches_nothing() {
+    let out = tempfile::tempdir().unwrap();
+    let site = native_site(out.path());
+    let states = || {
+        let said = inputs::preview(&site).unwrap();
+        said.lines().map(|line| line.ends_with("  there")).collect::<Vec<_>>()
+    };
+    assert_eq!(states(), [false, false, false]);
+    assert!(!site.work.exists());
+    for target in &site.plan.targets {
+        write(&inputs::libc_runtime(&site, target).join("version"));
+    }
+    assert_eq!(states(), [false, true, false]);
+    write(&inputs::base_root(&site).join("etc/debian_version"));
+    assert_eq!(states(), [false, true, true]);
+}
+
+#[test]
+fn a_dry_run_of_rebuilding_says_what_would_be_compared_and_builds_nothing() {
+    let out = tempfile::tempdir().unwrap();
+    let site = native_site(out.path());
+    let native = site.native();
+    let said = || rebuild::preview(&site, &[native]).unwrap();
+    assert!(said().starts_with(&native.name) && said().contains("`make` comes first"), "{}", said());
+    fs::create_dir_all(site.programs(native)).unwrap();
+    assert!(said().contains("to compare with"), "{}", said());
+    assert!(!site.work.exists());
+}
+
+/// A site whose one target has a toolchain here.
+fn native_site(out: &Path) -> Site {
+    Site { plan: plan_within(Scope::of_this_machine(), VERSION, 7), ..site(out) }
+}
+
+fn write(path: &Path) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, "").unwrap();
 }

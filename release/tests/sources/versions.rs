@@ -1,6 +1,7 @@
 //! One version is named everywhere.
 
 use std::path::Path;
+use std::process::Command;
 
 use cairn_release::versions::{self, Form, Found, IMAGE_VERSION, violations};
 
@@ -63,7 +64,7 @@ fn programs_print_it_in_their_first_line() {
         assert_eq!(version(&versions::of_version_output(name, output)), Some("1.2.3"), "{output}");
     }
     assert_eq!(version(&versions::of_version_output("cairnd", "etcd Version: 3.6.0\n")), None);
-    let absent = versions::of_program("cairnd", Path::new("/nowhere/cairnd"));
+    let absent = versions::of_program("cairnd", &mut Command::new("/nowhere/cairnd"));
     assert!(violations("1.2.3", &[absent])[0].starts_with("cairnd --version (cannot start "));
 }
 

@@ -15,7 +15,7 @@ use crate::process;
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Folder in the root that receives packages.
-const PACKAGES: &str = "/root/packages";
+const PACKAGES: &str = "/srv/packages";
 
 /// The copy; gone when dropped.
 pub(super) struct Root {

@@ -163,7 +163,7 @@ pub(super) fn make_stand_in(root: &Root, nfpm: &Path) -> Result<PathBuf> {
         "maintainer": "none", "description": "what the root of the trial has", "provides": provides,
         "rpm": { "buildhost": "localhost" },
     });
-    let (path, package) = (root.path("/root/trial-host.json"), root.path("/root/trial-host.rpm"));
+    let (path, package) = (root.path("/srv/trial-host.json"), root.path("/srv/trial-host.rpm"));
     fs::write(&path, serde_json::to_vec(&config)?)?;
     let mut command = process::clean_command(nfpm);
     tool::output(command.args(["package", "--packager", "rpm", "--config"]).arg(&path).arg("--target").arg(&package))?;

@@ -23,7 +23,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 const NOTIFY_SOCKET: &str = "/run/n";
 
 /// The server's log, in the root.
-const LOG: &str = "/root/cairnd.log";
+const LOG: &str = "/srv/cairnd.log";
 
 /// Most bytes of the log that an error shows.
 const MAX_LOG_SHOWN: usize = 4 << 10;

@@ -38,26 +38,24 @@ const CACHE_NAME: &str = "/cache";
 /// zig's cache in the target folder.
 const ZIG_CACHE: &str = "zig";
 
-/// The linker in the target folder: zig compiles its libraries when it links first, and their debug information names the
-/// folder in which that happens. `CC_…` is cargo-zigbuild's own wrapper of zig.
-const LINKER: &str = "linker";
+/// Folder of linkers in the target folder, one for each platform.
+const LINKERS: &str = "linker";
+
+/// What C and C++ are protected with.
+pub const STACK_PROTECTOR: &str = "-fstack-protector-strong";
+
+/// What makes rustc's linker leave a build id.
+pub const BUILD_ID: &str = "link-arg=-Wl,--build-id=sha1";
 
 /// The crate whose build compiles the storage engine, and what that leaves.
 const ENGINE_CRATE: &str = "librocksdb-sys";
 const ENGINE_ARCHIVE: &str = "librocksdb.a";
 
-/// A program that adds a subcommand to cargo.
-#[derive(Debug, Clone, Copy)]
-struct Subcommand {
-    name: &'static str,
-    program: &'static str,
-    comes_from: &'static str,
-}
+/// A subcommand of cargo that is a program of its own, `cargo-NAME`, with what brings it.
+type Subcommand = (&'static str, &'static str);
 
-const AUDITABLE: Subcommand =
-    Subcommand { name: "auditable", program: "cargo-auditable", comes_from: "the crate cargo-auditable" };
-const ZIGBUILD: Subcommand =
-    Subcommand { name: "zigbuild", program: "cargo-zigbuild", comes_from: "the Python package cargo-zigbuild" };
+const AUDITABLE: Subcommand = ("auditable", "the crate cargo-auditable");
+const ZIGBUILD: Subcommand = ("zigbuild", "the Python package cargo-zigbuild");
 
 /// Separator of cargo's encoded flags.
 const FLAG_SEPARATOR: &str = "\u{1f}";
@@ -175,7 +173,7 @@ pub fn cxx_library(target: &Target, scratch: &Path) -> Result<PathBuf> {
     fs::write(&source, "int main() {}\n").with_context(|| format!("cannot write {}", source.display()))?;
     let run_zig = |arguments: &[&str]| {
         let mut zig = process::clean_command(&zig()?);
-        // A cache of its own: programs must not find a library that was compiled for something else, see below.
+        // A cache of its own: programs find in theirs what was compiled as for them, in the same folder.
         zig.args(arguments).current_dir(scratch).env("ZIG_GLOBAL_CACHE_DIR", scratch.join(ZIG_CACHE));
         let done = zig.env("ZIG_VERBOSE_LINK", "1").output().context("cannot start zig")?;
         let said = String::from_utf8_lossy(&done.stderr).into_owned();
@@ -228,13 +226,14 @@ fn cargo(build: &Build<'_>, subcommands: &[Subcommand], package: &str) -> Result
     let mut words = build.circumstances.launcher.iter().map(OsString::from).chain([cargo.into_os_string()]);
     let mut command = Command::new(words.next().expect("cargo is always there"));
     command.args(words).current_dir(build.tree);
-    command.args(subcommands.iter().map(|subcommand| subcommand.name)).args(["--locked", "--offline"]);
+    command.args(subcommands.iter().map(|(name, _)| name)).args(["--locked", "--offline"]);
     command.args(["--profile", PROFILE, "--message-format=json-render-diagnostics"]);
     command.args(["--target", &format!("{}{}", target.triple, floor(target)), "--package", package]);
     if let Some(jobs) = build.circumstances.jobs {
         command.args(["--jobs", &jobs.to_string()]);
     }
     set_environment(&mut command, build)?;
+    write_linker(build)?;
     command.env("PATH", path(build.toolchain, subcommands)?);
     Ok(command)
 }
@@ -244,6 +243,19 @@ fn floor(target: &Target) -> String {
     target.glibc_floor().map(|version| format!(".{version}")).unwrap_or_default()
 }
 
+/// Place of the program that links for the target.
+fn linker(build: &Build<'_>) -> PathBuf {
+    build.target_dir.join(LINKERS).join(&build.target.triple)
+}
+
+/// Writes [`linker`]: zig, through cargo-zigbuild's wrapper, in the root folder. zig compiles its libraries when it links
+/// first, and their debug information names the folder in which it does.
+fn write_linker(build: &Build<'_>) -> Result<()> {
+    let script = format!("#!/bin/sh\ncd / && exec \"$CC_{}\" \"$@\"\n", build.target.triple.replace('-', "_"));
+    files::create_folder(&build.target_dir.join(LINKERS))?;
+    files::write_bytes(&linker(build), files::EXECUTABLE_MODE, script.as_bytes())
+}
+
 fn set_environment(command: &mut Command, build: &Build<'_>) -> Result<()> {
     let target = build.target;
     let cargo_home = cargo_home()?;
@@ -251,8 +263,7 @@ fn set_environment(command: &mut Command, build: &Build<'_>) -> Result<()> {
     // cargo-zigbuild keeps its wrappers below HOME.
     command.env("HOME", env::var_os("HOME").context("HOME is not set")?).env("CARGO_HOME", &cargo_home);
     command.env("CARGO_TARGET_DIR", build.target_dir).env("CARGO_ZIGBUILD_ZIG_PATH", zig()?);
-    // zig compiles its libraries while it links, and their debug information names the folder in which that was done
-    // first: its cache must not be one that another build has filled.
+    // Its cache must not be one that others fill, whose linkers start elsewhere.
     command.env("ZIG_GLOBAL_CACHE_DIR", build.target_dir.join(ZIG_CACHE));
     // A fixed time, not the release's: build scripts watch the variable, and each commit would compile RocksDB again.
     command.env("SOURCE_DATE_EPOCH", "0").env("ZERO_AR_DATE", "1");
@@ -260,22 +271,18 @@ fn set_environment(command: &mut Command, build: &Build<'_>) -> Result<()> {
         command.env("CAIRN_COMMIT", commit);
     }
     let places = places(build, &cargo_home)?;
-    // The tree has no C, so that its place does not enter the flags, which would compile RocksDB again in each new place.
+    // The tree has no C: its place enters the flags of Rust alone. (Cargo compiles RocksDB again where these differ, too.)
     let tree = (build.tree.display().to_string(), TREE_NAME.to_owned());
     let mut rustflags = target.rustflags.clone();
-    rustflags.extend(["-C".to_owned(), "link-arg=-Wl,--build-id=sha1".to_owned()]);
+    rustflags.extend(["-C", BUILD_ID].map(str::to_owned));
     rustflags.extend(places.iter().chain([&tree]).map(|(from, to)| format!("--remap-path-prefix={from}={to}")));
     command.env("CARGO_ENCODED_RUSTFLAGS", rustflags.join(FLAG_SEPARATOR));
     // Line tables and not more: all that there is to know about RocksDB's types is a gigabyte.
-    let mut cflags = vec!["-g1".to_owned(), "-fstack-protector-strong".to_owned()];
+    let mut cflags = vec!["-g1".to_owned(), STACK_PROTECTOR.to_owned()];
     cflags.extend(target.cflags.iter().cloned());
     cflags.extend(places.iter().map(|(from, to)| format!("-ffile-prefix-map={from}={to}")));
     let suffix = target.triple.replace('-', "_");
-    let linker = build.target_dir.join(LINKER).join(&target.triple);
-    let script = format!("#!/bin/sh\ncd / && exec \"$CC_{suffix}\" \"$@\"\n");
-    files::create_folder(&build.target_dir.join(LINKER))?;
-    files::write_bytes(&linker, files::EXECUTABLE_MODE, script.as_bytes())?;
-    command.env(format!("CARGO_TARGET_{}_LINKER", suffix.to_uppercase()), &linker);
+    command.env(format!("CARGO_TARGET_{}_LINKER", suffix.to_uppercase()), linker(build));
     for name in ["CFLAGS", "CXXFLAGS"] {
         command.env(format!("{name}_{suffix}"), cflags.join(" "));
     }
@@ -315,8 +322,8 @@ pub fn folders_in_debug_information(work: &Path) -> Result<Vec<(String, &'static
 /// The toolchain's programs first, then cargo's subcommands, then the system's.
 fn path(toolchain: &Toolchain, subcommands: &[Subcommand]) -> Result<OsString> {
     let mut folders = vec![toolchain.bin.clone()];
-    for subcommand in subcommands {
-        let folder = require(subcommand.program, subcommand.comes_from)?.parent().map(Path::to_owned);
+    for (name, comes_from) in subcommands {
+        let folder = require(&format!("cargo-{name}"), comes_from)?.parent().map(Path::to_owned);
         folders.extend(folder);
     }
     folders.extend(["/usr/bin", "/bin"].map(PathBuf::from));

@@ -2,19 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cairn_release::plan::{Inputs, Plan, Scope, Target};
+use cairn_release::compile::{BUILD_ID, STACK_PROTECTOR};
+use cairn_release::plan::Target;
 
-use crate::source_file;
+use crate::{full_plan, source_file, version};
 
 fn targets() -> Vec<Target> {
-    let plan = Plan::new(&Inputs {
-        cargo_toml: source_file("Cargo.toml"),
-        release_toml: source_file("release/release.toml"),
-        commit: None,
-        source_date_epoch: 0,
-        scope: Scope::Full,
-    });
-    plan.unwrap().targets
+    full_plan(&version()).targets
 }
 
 /// The image's variables and their values.
@@ -69,7 +63,7 @@ fn its_image_has_the_pipelines_compiler_and_flags() {
     for target in targets() {
         let (machine, triple) = (&target.arch.machine, target.triple.replace('-', "_"));
         let upper = triple.to_uppercase();
-        let cflags = format!("-fstack-protector-strong {}", target.cflags.join(" "));
+        let cflags = format!("{STACK_PROTECTOR} {}", target.cflags.join(" "));
         for (name, value) in [
             (format!("AR_{triple}"), format!("zig-{machine}-ar")),
             (format!("CC_{triple}"), format!("zig-{machine}-cc")),
@@ -77,7 +71,7 @@ fn its_image_has_the_pipelines_compiler_and_flags() {
             (format!("CFLAGS_{triple}"), cflags.clone()),
             (format!("CXXFLAGS_{triple}"), cflags),
             (format!("CARGO_TARGET_{upper}_LINKER"), format!("zig-{machine}-cc")),
-            (format!("CARGO_TARGET_{upper}_RUSTFLAGS"), "-C link-arg=-Wl,--build-id=sha1".to_owned()),
+            (format!("CARGO_TARGET_{upper}_RUSTFLAGS"), format!("-C {BUILD_ID}")),
             (format!("{upper}_JEMALLOC_SYS_WITH_LG_PAGE"), target.elf.page_bytes.ilog2().to_string()),
         ] {
             assert_eq!(variables.get(&name), Some(&value), "{name} of cross/Dockerfile");

@@ -3,10 +3,10 @@
 use std::fs;
 
 use cairn_release::dist::{self, CONFIG_NAME, Wanted};
-use cairn_release::plan::{ArtifactKind, Inputs, Plan, Scope};
+use cairn_release::plan::ArtifactKind;
 use cairn_release::process;
 
-use crate::{exchange, source_file, source_tree, version};
+use crate::{exchange, full_plan, source_file, source_tree, version};
 
 /// The output of `dist plan` for the tree when this test was written, to see the gate fail without the program.
 const PLAN: &str = include_str!("dist-plan.json");
@@ -16,14 +16,7 @@ const PLAN_VERSION: &str = "0.1.0";
 
 /// What our plan of this version says.
 fn wanted(version: &str) -> Wanted {
-    let plan = Plan::new(&Inputs {
-        cargo_toml: format!("[workspace.package]\nversion = \"{version}\"\n"),
-        release_toml: "sequence = 1\n".to_owned(),
-        commit: None,
-        source_date_epoch: 0,
-        scope: Scope::Full,
-    })
-    .unwrap();
+    let plan = full_plan(version);
     let archives = |kind| plan.artifacts_of(kind).map(|artifact| artifact.name.clone()).collect::<Vec<_>>();
     let programs = |kind| plan.artifact(kind, plan.targets.first()).archive.clone().unwrap().binaries;
     Wanted {

@@ -12,6 +12,8 @@ mod workflows;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use cairn_release::plan::{Inputs, Plan, Scope};
+
 /// Root of the real source tree.
 fn source_tree() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package is in the workspace").to_owned()
@@ -26,6 +28,18 @@ fn source_file(name: &str) -> String {
 fn version() -> String {
     let manifest: toml::Table = source_file("Cargo.toml").parse().expect("Cargo.toml is TOML");
     manifest["workspace"]["package"]["version"].as_str().expect("the version is a string").to_owned()
+}
+
+/// The whole plan of a release of this version.
+fn full_plan(version: &str) -> Plan {
+    let inputs = Inputs {
+        cargo_toml: format!("[workspace.package]\nversion = \"{version}\"\n"),
+        release_toml: "sequence = 1\n".to_owned(),
+        commit: None,
+        source_date_epoch: 0,
+        scope: Scope::Full,
+    };
+    Plan::new(&inputs).expect("the inputs are valid")
 }
 
 /// The text with a part exchanged that it must have.

@@ -30,7 +30,10 @@ const MAX_OPEN_FILES: i32 = 512;
 /// One flush and one compaction: on a small machine more would take the processor from requests.
 const MAX_BACKGROUND_JOBS: i32 = 2;
 
-/// The most that flushes and compactions together write in a second; RocksDB tunes the rate itself below that.
+/// The most that flushes and compactions together write in a second, flushes first. RocksDB can tune the rate itself below
+/// that, and must not: ten quiet seconds bring it to a twentieth, from where it grows by 5 % in ten seconds, so that a burst
+/// after a rest waits for flushes. Measured: 500,000 puts of 1000 clients after such a rest took 27 s instead of 12, with a
+/// p99 of 1.6 s instead of 46 ms.
 const MAX_BACKGROUND_BYTES_PER_SEC: i64 = 256 << 20;
 
 /// How often the rate limiter hands out bytes, in microseconds, and how often compactions get theirs before flushes.
@@ -120,7 +123,7 @@ fn set_memory(options: &mut Options, write_buffer: usize, write_buffers: &WriteB
 fn set_background_work(options: &mut Options) {
     options.set_max_background_jobs(MAX_BACKGROUND_JOBS);
     options.set_max_subcompactions(1);
-    options.set_auto_tuned_ratelimiter(MAX_BACKGROUND_BYTES_PER_SEC, RATE_REFILL_MICROS, RATE_FAIRNESS);
+    options.set_ratelimiter(MAX_BACKGROUND_BYTES_PER_SEC, RATE_REFILL_MICROS, RATE_FAIRNESS);
     options.set_bytes_per_sync(SYNC_EVERY_BYTES);
     options.set_level_compaction_dynamic_level_bytes(true);
     // Files of a dropped view are deleted in the background, not by the reader that dropped it.

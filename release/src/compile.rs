@@ -20,15 +20,16 @@ use crate::files;
 use crate::plan::Target;
 use crate::process;
 use crate::sbom::precursor;
-use crate::toolchain::{Toolchain, require};
+use crate::toolchain::{self, Toolchain, require};
 
 /// Name of the cargo profile of released programs.
 const PROFILE: &str = "dist";
 
-/// What stands for the three places whose real paths must not be in the programs.
+/// What stands for the places whose real paths must not be in the programs.
 const TREE_NAME: &str = "/cairn";
 const TARGET_NAME: &str = "/target";
 const CRATES_NAME: &str = "/cargo";
+const STD_NAME: &str = "/rustc";
 
 /// The same for folders that only debug information names.
 const ZIG_NAME: &str = "/zig";
@@ -93,8 +94,8 @@ pub struct Circumstances {
 /// # Errors
 ///
 /// Cargo cannot be started or fails.
-pub fn fetch(root: &Path, toolchain: &Toolchain) -> Result<()> {
-    let status = process::start(&mut cargo_fetch(root, toolchain))?.wait()?;
+pub fn fetch(root: &Path, target: &Target, toolchain: &Toolchain) -> Result<()> {
+    let status = process::start(&mut cargo_fetch(root, target, toolchain))?.wait()?;
     ensure!(status.success(), "cargo fetch failed ({status}); its messages are above");
     Ok(())
 }
@@ -104,15 +105,26 @@ pub fn fetch(root: &Path, toolchain: &Toolchain) -> Result<()> {
 /// # Errors
 ///
 /// Cargo cannot be started.
-pub fn is_fetched(root: &Path, toolchain: &Toolchain) -> Result<bool> {
-    let mut command = cargo_fetch(root, toolchain);
+pub fn is_fetched(root: &Path, target: &Target, toolchain: &Toolchain) -> Result<bool> {
+    let mut command = cargo_fetch(root, target, toolchain);
     Ok(process::start(command.args(["--offline", "--quiet"]).stderr(Stdio::null()))?.wait()?.success())
 }
 
-fn cargo_fetch(root: &Path, toolchain: &Toolchain) -> Command {
+fn cargo_fetch(root: &Path, target: &Target, toolchain: &Toolchain) -> Command {
     let mut command = Command::new(toolchain.bin.join("cargo"));
     command.args(["fetch", "--locked"]).current_dir(root).stdin(Stdio::null());
+    if toolchain.builds_std {
+        // cargo asks it where the source is, and would ask the first in PATH.
+        command.env("RUSTC", toolchain.bin.join("rustc"));
+        build_std(&mut command);
+        command.args(["--target", &target.triple]);
+    }
     command
+}
+
+/// Lets cargo compile the standard library, too: of a stable toolchain it must be allowed.
+fn build_std(command: &mut Command) {
+    command.args(["-Z", "build-std=std,panic_unwind"]).env("RUSTC_BOOTSTRAP", "1");
 }
 
 /// Builds the target's programs and copies them, with their debug information, into `bin_dir`.
@@ -234,6 +246,9 @@ fn cargo(build: &Build<'_>, subcommands: &[Subcommand], package: &str) -> Result
     }
     set_environment(&mut command, build)?;
     write_linker(build)?;
+    if build.toolchain.builds_std {
+        build_std(&mut command);
+    }
     command.env("PATH", path(build.toolchain, subcommands)?);
     Ok(command)
 }
@@ -275,6 +290,11 @@ fn set_environment(command: &mut Command, build: &Build<'_>) -> Result<()> {
     let tree = (build.tree.display().to_string(), TREE_NAME.to_owned());
     let mut rustflags = target.rustflags.clone();
     rustflags.extend(["-C", BUILD_ID].map(str::to_owned));
+    if build.toolchain.builds_std {
+        let source =
+            toolchain::std_source(build.toolchain).canonicalize().context("the standard library has no source")?;
+        rustflags.push(format!("--remap-path-prefix={}={STD_NAME}", source.display()));
+    }
     rustflags.extend(places.iter().chain([&tree]).map(|(from, to)| format!("--remap-path-prefix={from}={to}")));
     command.env("CARGO_ENCODED_RUSTFLAGS", rustflags.join(FLAG_SEPARATOR));
     // Line tables and not more: all that there is to know about RocksDB's types is a gigabyte.

@@ -220,8 +220,12 @@ pub fn archive_violations(archive: &Path, top: &str, programs: &[(&str, &Path)])
     Ok(violations)
 }
 
-/// Path of a debug file below the root of a system.
-fn debug_path(id: &str) -> Result<String> {
+/// Path of the debug file with this build id, below the root of a system or of debug files.
+///
+/// # Errors
+///
+/// It is no build id.
+pub fn debug_path(id: &str) -> Result<String> {
     ensure!(id.is_ascii() && id.len() >= 2 * MIN_BUILD_ID_BYTES, "{id:?} is too short for a build id");
     let (first, rest) = id.split_at(2);
     Ok(format!("{DEBUG_FOLDER}/{first}/{rest}.debug"))

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::compile;
 use crate::plan::Plan;
 use crate::process::find_program;
-use crate::toolchain::Toolchain;
+use crate::toolchain::{self, Toolchain};
 
 /// A program that some step of the pipeline runs.
 #[derive(Debug, Clone, Copy)]
@@ -77,9 +77,6 @@ pub const TOOLS: &[Tool] = &[
     tool("ip", Source::Debian("iproute2"), "loopback without network"),
 ];
 
-/// A Rust toolchain for the other architecture, which rustup may be unable to fetch.
-const TOOLCHAIN_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "libstd-rust-web-dev:arm64"];
-
 /// What an emulator needs to run the other architecture's programs.
 const FOREIGN_C_LIBRARY: &str = "libc6:arm64";
 
@@ -104,12 +101,12 @@ pub fn examine(root: &Path, plan: &Plan) -> Diagnosis {
     let mut found = Diagnosis { text: String::new(), debian_packages: Vec::new(), healthy: true };
     for target in &plan.targets {
         if Toolchain::find(root, target).is_err() {
-            found.debian_packages.extend(TOOLCHAIN_PACKAGES);
+            found.debian_packages.extend(toolchain::debian_packages(target));
         }
         let toolchain = Toolchain::find(root, target).map(|toolchain| toolchain.short_version());
         found.note(&format!("toolchain for {}", target.name), toolchain.map_err(|e| format!("{e:#}")));
         let loader = target.elf.machine.interpreter();
-        if !Path::new(loader).exists() {
+        if !target.is_static() && !Path::new(loader).exists() {
             found.debian_packages.push(FOREIGN_C_LIBRARY);
             found.note(loader, Err(format!("missing: the Debian package {FOREIGN_C_LIBRARY} (running its programs)")));
         }

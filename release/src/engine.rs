@@ -21,7 +21,7 @@ use crate::site::Site;
 pub fn engine(site: &Site, folder: &Path) -> Result<()> {
     let target = site.native();
     let toolchain = site.toolchain(target)?;
-    compile::fetch(&site.root, &toolchain)?;
+    compile::fetch(&site.root, target, &toolchain)?;
     let build = Build {
         tree: &site.tree(),
         target,

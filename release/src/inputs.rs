@@ -70,7 +70,7 @@ pub fn preview(site: &Site) -> Result<String> {
 /// Each toolchain has a place of its own for them.
 fn crates_are_there(site: &Site) -> Result<bool> {
     for target in &site.plan.targets {
-        if !compile::is_fetched(&site.root, &site.toolchain(target)?)? {
+        if !compile::is_fetched(&site.root, target, &site.toolchain(target)?)? {
             return Ok(false);
         }
     }
@@ -78,7 +78,7 @@ fn crates_are_there(site: &Site) -> Result<bool> {
 }
 
 fn fetch_crates(site: &Site) -> Result<()> {
-    site.plan.targets.iter().try_for_each(|target| compile::fetch(&site.root, &site.toolchain(target)?))
+    site.plan.targets.iter().try_for_each(|target| compile::fetch(&site.root, target, &site.toolchain(target)?))
 }
 
 /// Folder with the unpacked C library of a target.
@@ -99,11 +99,11 @@ fn has_runtime(site: &Site, target: &Target) -> bool {
 }
 
 fn runtimes_are_there(site: &Site) -> Result<bool> {
-    Ok(site.plan.targets.iter().all(|target| has_runtime(site, target)))
+    Ok(site.plan.image_targets().all(|target| has_runtime(site, target)))
 }
 
 fn fetch_runtimes(site: &Site) -> Result<()> {
-    let mut missing = site.plan.targets.iter().filter(|target| !has_runtime(site, target));
+    let mut missing = site.plan.image_targets().filter(|target| !has_runtime(site, target));
     missing.try_for_each(|target| fetch_runtime(site, target))
 }
 

@@ -183,7 +183,13 @@ impl Target {
         if binary.has_engine { self.elf.clone().with_stack_protector() } else { self.elf.clone() }
     }
 
-    /// Oldest glibc on which the programs start.
+    /// Whether everything that the programs need is in them.
+    #[must_use]
+    pub fn is_static(&self) -> bool {
+        self.elf.linking == Linking::Static
+    }
+
+    /// Oldest glibc on which the programs start; none if they need no glibc.
     #[must_use]
     pub fn glibc_floor(&self) -> Option<&GlibcVersion> {
         match &self.elf.linking {
@@ -227,6 +233,8 @@ pub enum ArtifactKind {
     Rpm,
     /// An Arch Linux package.
     ArchLinux,
+    /// An Alpine package.
+    Apk,
     /// An OCI layout with the images of all targets, as one tar.
     OciArchive,
     /// A bill of materials in CycloneDX's form.
@@ -421,6 +429,11 @@ impl Plan {
         self.files.iter().map(String::as_str).filter(|name| !name.ends_with(SIGNATURE_SUFFIX))
     }
 
+    /// The targets whose programs are in images: those that need a C library, which is in the images, too.
+    pub fn image_targets(&self) -> impl Iterator<Item = &Target> {
+        self.targets.iter().filter(|target| !target.is_static())
+    }
+
     /// The target with this name; every artifact's target is one of the plan's.
     #[must_use]
     pub fn target(&self, name: &str) -> Option<&Target> {
@@ -451,7 +464,7 @@ fn parse<T: for<'de> Deserialize<'de>>(file: &'static str, text: &str) -> Result
 
 /// The targets of the scope.
 fn targets(scope: &Scope) -> Result<Vec<Target>, PlanError> {
-    let all = vec![amd64(), arm64()];
+    let all = vec![amd64(), arm64(), with_musl(amd64()), with_musl(arm64())];
     match scope {
         Scope::Full => Ok(all),
         Scope::Fast(name) => {
@@ -476,6 +489,23 @@ fn arm64() -> Target {
         rustflags: strings(&["-C", "target-feature=+crc"]),
         cflags: strings(&["-mcpu=generic+crc"]),
         ..glibc_target(policy::Machine::Arm64)
+    }
+}
+
+/// The same machine for any Linux, with another C library or none: everything is in the programs.
+fn with_musl(glibc: Target) -> Target {
+    let machine = glibc.elf.machine;
+    let mut rustflags = glibc.rustflags.clone();
+    rustflags.extend(strings(&["-C", "target-feature=+crt-static"]));
+    // The C library and its start-up objects are zig's; rustc would look for some of its own. And zig, unlike rustc, takes
+    // -pie for static programs, too, and ignores -static-pie.
+    rustflags.extend(strings(&["-C", "link-self-contained=no", "-C", "link-arg=-pie"]));
+    Target {
+        rustflags,
+        name: format!("{}-musl", glibc.name),
+        triple: format!("{}-unknown-linux-musl", machine.uname()),
+        elf: ElfPolicy::fully_static(machine),
+        ..glibc
     }
 }
 
@@ -559,24 +589,23 @@ fn source_files<'a>(files: impl Iterator<Item = &'a (&'a str, &'a str)>) -> Vec<
 fn packages(version: &str, targets: &[Target]) -> Result<Vec<Artifact>, PlanError> {
     let version = linux_packages::Version::parse(version)?;
     let artifact = |id: linux_packages::Id| {
-        let kind = kind_of(id.format)?;
-        let target = targets.iter().find(|target| Some(target.elf.machine) == id.machine);
-        let wanted = id.machine.is_none() || target.is_some();
-        let target = target.map(|target| target.name.clone());
-        wanted.then(|| Artifact { name: id.file_name(&version), kind, target, archive: None })
+        let mut fitting = targets.iter().filter(|target| target.is_static() == (id.format == Format::Apk));
+        let target = fitting.find(|target| id.machine.is_none() || Some(target.elf.machine) == id.machine)?;
+        let target = id.machine.is_some().then(|| target.name.clone());
+        Some(Artifact { name: id.file_name(&version), kind: kind_of(id.format), target, archive: None })
     };
     Ok(linux_packages::Id::all().into_iter().filter_map(artifact).collect())
 }
 
-/// The kind of artifact that a package of this format is. None for Alpine's, which are not published: its C library is
-/// musl, and there is no build for that yet (docs/decisions/0010).
+/// The kind of artifact that a package of this format is. Alpine's hold static programs, since its C library is musl; all
+/// others hold those for glibc.
 #[must_use]
-pub fn kind_of(format: Format) -> Option<ArtifactKind> {
+pub fn kind_of(format: Format) -> ArtifactKind {
     match format {
-        Format::Deb => Some(ArtifactKind::Deb),
-        Format::Rpm => Some(ArtifactKind::Rpm),
-        Format::Arch => Some(ArtifactKind::ArchLinux),
-        Format::Apk => None,
+        Format::Deb => ArtifactKind::Deb,
+        Format::Rpm => ArtifactKind::Rpm,
+        Format::Arch => ArtifactKind::ArchLinux,
+        Format::Apk => ArtifactKind::Apk,
     }
 }
 

@@ -75,7 +75,7 @@ pub const MAKE: &[Step] = &[
     Step {
         name: "packages",
         gates: &[],
-        outputs: |site| [kinds(site, &PACKAGES[..2]), vec![site.unsigned()]].concat(),
+        outputs: |site| [kinds(site, &PACKAGES[..PACKAGES.len() - 1]), vec![site.unsigned()]].concat(),
         act: make::packages,
     },
     Step {
@@ -132,7 +132,8 @@ pub const SEAL: &[Step] = &[
 ];
 
 /// The formats of distribution packages; the last one has a signature inside.
-pub(crate) const PACKAGES: &[ArtifactKind] = &[ArtifactKind::Deb, ArtifactKind::ArchLinux, ArtifactKind::Rpm];
+pub(crate) const PACKAGES: &[ArtifactKind] =
+    &[ArtifactKind::Deb, ArtifactKind::ArchLinux, ArtifactKind::Apk, ArtifactKind::Rpm];
 
 /// Gates of a scope: those that [`MAKE`], [`SEAL`] and the rehearsal's steps prove, in their order.
 #[must_use]

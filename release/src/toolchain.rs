@@ -2,15 +2,32 @@
 //!
 //! The pinned toolchain comes first. Where it lacks a target and rustup cannot fetch it (no network), any other rustc of
 //! the machine that has it serves, for example the distribution's; provenance records which one it was, so that a rebuild
-//! can use the same.
+//! can use the same. One that has the standard library's source has every target: it compiles the library, too.
 
 use std::env;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use crate::machine::Machine;
 use crate::plan::Target;
 use crate::process;
+
+/// Where a toolchain has the standard library's source, if it has it.
+#[must_use]
+pub fn std_source(toolchain: &Toolchain) -> PathBuf {
+    toolchain.sysroot.join("lib/rustlib/src/rust")
+}
+
+/// The Debian packages of a toolchain that has the target, for where rustup cannot fetch it.
+#[must_use]
+pub fn debian_packages(target: &Target) -> [&'static str; 3] {
+    match (target.is_static(), target.elf.machine) {
+        (true, _) => ["rustc-web", "cargo-web", "rust-web-src"],
+        (false, Machine::Amd64) => ["rustc-web", "cargo-web", "libstd-rust-web-dev:amd64"],
+        (false, Machine::Arm64) => ["rustc-web", "cargo-web", "libstd-rust-web-dev:arm64"],
+    }
+}
 
 /// A Rust toolchain: a folder with `rustc` and `cargo`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +38,8 @@ pub struct Toolchain {
     pub version: String,
     /// Folder of the standard library's targets.
     pub sysroot: PathBuf,
+    /// Whether the standard library for the target that it was found for comes from its source.
+    pub builds_std: bool,
 }
 
 impl Toolchain {
@@ -30,22 +49,26 @@ impl Toolchain {
     ///
     /// None has the target; the message says what to install.
     pub fn find(root: &Path, target: &Target) -> Result<Self> {
-        let mut seen = Vec::new();
-        for bin in candidates(root) {
-            let Ok(toolchain) = Self::of(&bin) else { continue };
-            if toolchain.has(&target.triple) {
-                return Ok(toolchain);
-            }
-            seen.push(toolchain.short_version());
+        let toolchains: Vec<_> = candidates(root).iter().filter_map(|bin| Self::of(bin).ok()).collect();
+        if let Some(toolchain) = Self::choose(&toolchains, &target.triple) {
+            return Ok(toolchain);
         }
+        let seen: Vec<_> = toolchains.iter().map(Self::short_version).collect();
         bail!(
             "no Rust toolchain has the target {} (looked at: {}); run `rustup target add {}` or install the Debian \
-             packages rustc-web, cargo-web and libstd-rust-web-dev:{}",
+             packages {}",
             target.triple,
             seen.join(", "),
             target.triple,
-            target.arch.debian
+            debian_packages(target).join(" ")
         )
+    }
+
+    /// The first that has the platform's standard library, else the first that can compile it.
+    fn choose(toolchains: &[Self], triple: &str) -> Option<Self> {
+        let complete = toolchains.iter().find(|toolchain| toolchain.has(triple)).cloned();
+        let with_source = || toolchains.iter().find(|toolchain| toolchain.has_source());
+        complete.or_else(|| Some(Self { builds_std: true, ..with_source()?.clone() }))
     }
 
     fn of(bin: &Path) -> Result<Self> {
@@ -55,7 +78,7 @@ impl Toolchain {
         }
         let version = process::output(process::clean_command(&rustc).arg("-vV"))?;
         let sysroot = process::output(process::clean_command(&rustc).args(["--print", "sysroot"]))?;
-        Ok(Self { bin: bin.to_owned(), version, sysroot: PathBuf::from(sysroot.trim()) })
+        Ok(Self { bin: bin.to_owned(), version, sysroot: PathBuf::from(sysroot.trim()), builds_std: false })
     }
 
     fn has(&self, triple: &str) -> bool {
@@ -63,6 +86,11 @@ impl Toolchain {
         std::fs::read_dir(libraries).is_ok_and(|mut entries| {
             entries.any(|entry| entry.is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with("libstd-")))
         })
+    }
+
+    fn has_source(&self) -> bool {
+        // The lock file is what cargo looks for; some installations have a part of the source, for editors.
+        std_source(self).join("library/Cargo.lock").is_file()
     }
 
     /// The number of the version, such as `1.95.0`.
@@ -106,4 +134,34 @@ pub fn require(program: &str, comes_from: &str) -> Result<PathBuf> {
     process::find_program(program).with_context(|| {
         format!("the program {program} is missing; install {comes_from} (`cairn-release doctor` lists all)")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A toolchain with these files below its sysroot.
+    fn toolchain(sysroot: &Path, name: &str, files: &[&str]) -> Toolchain {
+        for file in files {
+            let path = sysroot.join(name).join("lib/rustlib").join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        let sysroot = sysroot.join(name);
+        Toolchain { bin: sysroot.join("bin"), version: format!("rustc {name}"), sysroot, builds_std: false }
+    }
+
+    #[test]
+    fn a_compiled_standard_library_is_preferred_to_its_source_and_the_source_to_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let bare = toolchain(folder.path(), "bare", &["src/rust/library/std/Cargo.toml"]);
+        let source = toolchain(folder.path(), "source", &["src/rust/library/Cargo.lock"]);
+        let complete = toolchain(folder.path(), "complete", &["some-platform/lib/libstd-1.rlib"]);
+        let all = [bare.clone(), source.clone(), complete.clone()];
+        assert_eq!(Toolchain::choose(&all, "some-platform"), Some(complete));
+        assert_eq!(Toolchain::choose(&all, "other-platform"), Some(Toolchain { builds_std: true, ..source }));
+        assert_eq!(Toolchain::choose(&[bare], "some-platform"), None);
+    }
 }

@@ -2,11 +2,31 @@
 //!
 //! Left out: control-flow integrity (CET, BTI): not all of our parts are built with it, and half of it is worth nothing.
 
+use anyhow::{Context, Result};
+use object::{Object, ObjectSymbol};
+
 use super::elf::ElfFacts;
 use super::policy::{ElfPolicy, Linking};
 
 /// The function that a broken stack guard calls.
 const STACK_GUARD: &str = "__stack_chk_fail";
+
+/// What a program without a stack guard is told.
+const UNGUARDED: &str = "has no stack protector; compile C and C++ with -fstack-protector-strong";
+
+/// The debug file of a static program has the stack guard among its symbols: the linker leaves out what nothing calls.
+///
+/// # Errors
+///
+/// The bytes are no ELF file.
+pub fn guarded_statically(name: &str, debug_file: &[u8], policy: &ElfPolicy) -> Result<Vec<String>> {
+    if !policy.stack_protector || policy.linking != Linking::Static {
+        return Ok(Vec::new());
+    }
+    let file = object::File::parse(debug_file).context("the debug file is no ELF file")?;
+    let guarded = file.symbols().any(|symbol| symbol.name() == Ok(STACK_GUARD));
+    Ok(if guarded { Vec::new() } else { vec![format!("{name}: {UNGUARDED}")] })
+}
 
 /// The program is position-independent, has full RELRO, no executable stack, no writable code, a build id, no symbols
 /// and, where the policy demands it, the stack protector.
@@ -34,8 +54,9 @@ pub fn hardening(name: &str, facts: &ElfFacts, policy: &ElfPolicy) -> Vec<String
     violated(writable_code, "has memory that is writable and executable at once");
     violated(dynamic.is_some_and(|one| one.text_relocations), "has relocations in its code; compile with -fPIE");
     let guarded = dynamic.is_some_and(|one| one.imports.contains(STACK_GUARD));
-    let unguarded = policy.stack_protector && !guarded;
-    violated(unguarded, "has no stack protector; compile C and C++ with -fstack-protector-strong");
+    // A static program imports nothing: `guarded_statically` looks at its debug file.
+    let unguarded = policy.stack_protector && policy.linking != Linking::Static && !guarded;
+    violated(unguarded, UNGUARDED);
     violated(facts.build_id.is_none(), "has no build id; link with --build-id");
     let debug = &facts.debug_sections;
     violated(!debug.is_empty(), &format!("is not stripped: it has {}", super::listed(debug)));

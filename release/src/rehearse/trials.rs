@@ -80,6 +80,9 @@ pub(super) fn smoke_emulated(site: &Site) -> Result<String> {
     let native = site.native().name.clone();
     for target in site.plan.targets.iter().filter(|target| target.name != native) {
         use_archive_on_oldest_cpu(site, target)?;
+        if target.is_static() {
+            continue;
+        }
         let emulator = static_emulator(target)?;
         trials::image::unpacked(&site.layout(), &site.plan.version, target.elf.machine, Some(&emulator))?;
     }
@@ -240,11 +243,15 @@ pub(super) fn dnf(site: &Site) -> Result<String> {
 }
 
 pub(super) fn installer(site: &Site) -> Result<String> {
-    let name = |kind| &*site.plan.artifact(kind, Some(site.native())).name;
+    let native = site.native();
+    let name = |kind| &*site.plan.artifact(kind, Some(native)).name;
+    let same_machine = |target: &&Target| target.is_static() && target.elf.machine == native.elf.machine;
+    let static_target = site.plan.targets.iter().find(same_machine);
     judged(&trials::installer::run(&trials::installer::Trial {
         release: &site.published().join("releases").join(&site.plan.version),
         archive: name(ArtifactKind::Archive),
         client_archive: name(ArtifactKind::ClientArchive),
+        static_archive: static_target.map(|target| &*site.plan.artifact(ArtifactKind::Archive, Some(target)).name),
     })?)
 }
 

@@ -96,7 +96,7 @@ struct Pure {
 /// A toolchain that adds code of its own to the programs that it links.
 #[derive(Debug, Clone)]
 pub struct Toolchain {
-    /// `rust`, `zig` or `gcc-static`, as in `native.toml`.
+    /// `rust`, `zig`, `musl` (which is in zig) or `gcc-static`, as in `native.toml`.
     pub name: String,
     /// Its version.
     pub version: String,
@@ -127,7 +127,7 @@ impl Catalogue {
     }
 
     fn check(&self) -> Result<(), String> {
-        let known: BTreeSet<_> = ["rust", "zig", "gcc-static"].into();
+        let known: BTreeSet<_> = ["rust", "zig", "musl", "gcc-static"].into();
         for runtime in &self.runtimes {
             if !known.contains(runtime.toolchain.as_str()) {
                 return Err(format!("{}: no toolchain is called {:?}", runtime.name, runtime.toolchain));

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::build_info::{self, BuildInfo, Declared};
 use crate::changelog::{self, Stage};
+use crate::debug_symbols;
 use crate::files;
 use crate::gates::elf::ElfFacts;
 use crate::gates::leaks::{Needle, leaks};
@@ -63,6 +64,11 @@ pub(crate) fn programs(site: &Site) -> Result<String> {
             let facts = ElfFacts::read(&bytes).with_context(|| name.clone())?;
             floors.extend(facts.highest_glibc());
             violations.extend(of_elf(&name, &bytes, &facts, target, binary)?);
+            if let Some(id) = &facts.build_id {
+                let debug = site.debug(target).join(debug_symbols::debug_path(id)?);
+                let debug = fs::read(&debug).with_context(|| format!("cannot read {}", debug.display()))?;
+                violations.extend(hardening::guarded_statically(&name, &debug, &target.policy(binary))?);
+            }
             let components = inventory.of(&[&binary.package])?;
             violations.extend(inventory.catalogue.program_violations(&name, &bytes, &components));
             let embedded = dependencies::embedded(&bytes).with_context(|| name.clone())?;

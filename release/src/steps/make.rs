@@ -15,7 +15,7 @@ use crate::inputs::{self, LIBC_PACKAGE};
 use crate::keys::{self, SigningKey};
 use crate::linux_packages::{self, Format, Id, Package, Source, nfpm};
 use crate::oci::{self, Facts, Image, Runtime};
-use crate::plan::{Artifact, ArtifactKind, Binary, Target, kind_of};
+use crate::plan::{Artifact, ArtifactKind, Binary, Target};
 use crate::process;
 use crate::provenance::{Material, Statement};
 use crate::repository::{apt, openpgp, yum};
@@ -136,7 +136,7 @@ pub(crate) fn inventory(site: &Site, target: &Target) -> Result<Rc<Inventory>> {
     let zig_version = process::output(process::clean_command(&zig).arg("version"))?;
     let packages: Vec<_> = target.programs().map(|binary| [binary.package.as_str()]).collect();
     let builds: Vec<_> = packages.iter().map(<[&str; 1]>::as_slice).collect();
-    let toolchains = [
+    let mut toolchains = vec![
         sbom::Toolchain {
             name: "zig".to_owned(),
             version: zig_version.trim().to_owned(),
@@ -148,6 +148,10 @@ pub(crate) fn inventory(site: &Site, target: &Target) -> Result<Rc<Inventory>> {
             folder: toolchain.sysroot.clone(),
         },
     ];
+    if target.is_static() {
+        let musl = sbom::Toolchain { name: "musl".to_owned(), ..toolchains[0].clone() };
+        toolchains.push(musl);
+    }
     let request = Request { root: &site.root, target: &target.triple, builds: &builds, toolchains: &toolchains };
     let inventory = Rc::new(Inventory::gather(&request)?);
     site.inventories.borrow_mut().insert(target.name.clone(), Rc::clone(&inventory));
@@ -270,7 +274,7 @@ pub(crate) fn planned_packages(site: &Site) -> Result<Vec<Package>> {
     let changes = linux_packages::changes_of(&changelog, &site.plan.version)?;
     let artifacts: Vec<_> = PACKAGES.iter().flat_map(|kind| site.plan.artifacts_of(*kind)).collect();
     let mut packages = Vec::new();
-    for id in Id::all().into_iter().filter(|id| kind_of(id.format).is_some()) {
+    for id in Id::all() {
         let name = id.file_name(&version);
         let Some(artifact) = artifacts.iter().find(|artifact| artifact.name == name) else { continue };
         let target = artifact.target.as_deref().and_then(|name| site.plan.target(name)).unwrap_or(site.native());
@@ -320,7 +324,7 @@ pub(crate) fn image_facts(site: &Site) -> Facts {
 
 pub(crate) fn images(site: &Site) -> Result<String> {
     let mut images = Vec::new();
-    for target in &site.plan.targets {
+    for target in site.plan.image_targets() {
         let root = inputs::libc_runtime(site, target);
         let version = fs::read_to_string(root.join("version"))
             .with_context(|| format!("no C library for {}; run `cairn-release fetch`", target.name))?;
@@ -348,7 +352,7 @@ pub(crate) fn images(site: &Site) -> Result<String> {
 
 /// The bills of materials of an image's target; the index has none of its own.
 fn attachments(site: &Site, subject: &oci::Subject) -> Result<Vec<oci::Attachment>> {
-    let Some(target) = site.plan.targets.iter().find(|target| Some(target.elf.machine) == subject.machine) else {
+    let Some(target) = site.plan.image_targets().find(|target| Some(target.elf.machine) == subject.machine) else {
         return Ok(Vec::new());
     };
     let forms =
@@ -437,6 +441,8 @@ fn materials_here(site: &Site) -> Result<Vec<Material>> {
             uri: toolchain.short_version(),
             digest: BTreeMap::from([("sha256".to_owned(), digest)]),
         });
+    }
+    for target in site.plan.image_targets() {
         let runtime = inputs::libc_runtime(site, target);
         let read = |name: &str| fs::read_to_string(runtime.join(name)).context("the C library was not fetched");
         materials.push(Material {

@@ -28,6 +28,14 @@ pub struct Trial<'a> {
     pub archive: &'a str,
     /// Name of the one with the client programs.
     pub client_archive: &'a str,
+    /// Name of the one with all programs that need no glibc, where the release has it.
+    pub static_archive: Option<&'a str>,
+}
+
+impl Trial<'_> {
+    fn archives(&self) -> impl Iterator<Item = &str> {
+        [self.archive, self.client_archive].into_iter().chain(self.static_archive)
+    }
 }
 
 /// All programs that the installer may need but minisign.
@@ -65,7 +73,7 @@ const TOOLS: [(&str, &str); 24] = [
 /// A file of the release or a program is missing.
 pub fn run(trial: &Trial<'_>) -> Result<Vec<Check>> {
     tool::find("minisign", "minisign")?;
-    for name in [INSTALLER_NAME, trial.archive, trial.client_archive, SUMS_NAME, MANIFEST_NAME] {
+    for name in [INSTALLER_NAME, SUMS_NAME, MANIFEST_NAME].into_iter().chain(trial.archives()) {
         ensure!(trial.release.join(name).is_file(), "{} lacks {name}", trial.release.display());
     }
     let steps = refused_downloads().into_iter().chain(refused_systems()).chain(installations());
@@ -129,22 +137,22 @@ fn refused_systems<'a>() -> [Step<Trial<'a>>; 8] {
             stage.play("uname", "[ \"$1\" = -m ] && echo x86_64 || echo Darwin")?;
             stage.is_refused(&[], "Linux only")
         }),
-        ("the installer refuses musl", |trial| {
+        ("the installer gives no programs for glibc to musl", |trial| {
             let stage = Stage::new(trial)?;
             stage.play("getconf", "exit 1")?;
             stage.play("ldd", "echo 'musl libc (x86_64)' >&2; echo 'Version 1.2.5' >&2; exit 1")?;
-            stage.is_refused(&[], "this system uses musl")
+            stage.gets_static_programs(trial, "this system uses musl")
         }),
-        ("the installer refuses a glibc that is too old", |trial| {
+        ("the installer gives no programs for glibc to one that is too old", |trial| {
             let stage = Stage::new(trial)?;
             stage.play("getconf", "echo glibc 2.17")?;
-            stage.is_refused(&[], "this system has glibc 2.17")
+            stage.gets_static_programs(trial, "this system has glibc 2.17")
         }),
-        ("the installer refuses a C library of unknown version", |trial| {
+        ("the installer gives no programs for glibc to a C library of unknown version", |trial| {
             let stage = Stage::new(trial)?;
             stage.play("getconf", "exit 1")?;
             stage.play("ldd", "exit 1")?;
-            stage.is_refused(&[], "cannot tell the version of glibc")
+            stage.gets_static_programs(trial, "cannot tell the version of glibc")
         }),
         ("the installer refuses to do without minisign when told so", |trial| {
             let stage = Stage::new(trial)?.without(&[])?;
@@ -238,7 +246,7 @@ impl Stage {
         files::create_folder(&served)?;
         files::create_folder(&played)?;
         // Only what the installer may ask for: a release has gigabytes of other things.
-        for name in [trial.archive, trial.client_archive, SUMS_NAME, MANIFEST_NAME] {
+        for name in [SUMS_NAME, MANIFEST_NAME].into_iter().chain(trial.archives()) {
             for name in [name.to_owned(), format!("{name}{SIGNATURE_SUFFIX}")] {
                 fs::copy(trial.release.join(&name), served.join(&name))
                     .with_context(|| format!("cannot copy {name}"))?;
@@ -303,6 +311,15 @@ impl Stage {
     fn is_refused(&self, arguments: &[&str], reason: &str) -> Result<()> {
         refused(&self.run(arguments)?, &[reason])?;
         self.nothing_was_installed()
+    }
+
+    /// Where programs for glibc do not run, it installs those that need none, and refuses if the release has none.
+    fn gets_static_programs(&self, trial: &Trial<'_>, reason: &str) -> Result<()> {
+        let Some(archive) = trial.static_archive else { return self.is_refused(&[], reason) };
+        let said = accepted(&self.run(&[])?)?;
+        ensure!(said.contains(reason) && said.contains(archive), "it does not say what it installs, and why: {said}");
+        ensure!(self.prefix.join("bin/cairnd").is_file(), "it installed {:?}", self.installed()?);
+        Ok(())
     }
 
     fn nothing_was_installed(&self) -> Result<()> {

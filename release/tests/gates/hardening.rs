@@ -1,8 +1,9 @@
 //! Hardening, one fault at a time.
 
+use std::fs;
 use std::path::Path;
 
-use cairn_release::gates::hardening::hardening;
+use cairn_release::gates::hardening::{guarded_statically, hardening};
 use cairn_release::gates::policy::ElfPolicy;
 
 use crate::building::{GOOD, HOST, NOTHING, Workshop, facts_of, facts_with, policy_for};
@@ -109,4 +110,31 @@ fn a_program_of_the_distribution_is_position_independent_and_stripped() {
     let violations = hardening("true", &facts, &policy_for(&facts));
     // Debian binds late by default.
     assert!(violations.iter().all(|violation| violation.contains("binds symbols late")), "{violations:#?}");
+}
+
+/// A program without any library, whose own function for a broken guard goes where nothing calls it.
+const ALONE: &str = "unsigned long __stack_chk_guard = 1;
+void __stack_chk_fail(void) { for (;;) {} }
+__attribute__((noinline)) int first(volatile char *text) { return *text; }
+void _start(void) { volatile char text[64] = {1}; while (first(text)) {} }
+";
+
+#[test]
+fn a_static_program_is_asked_for_its_stack_protector_by_its_symbols() {
+    let workshop = Workshop::new();
+    let judge = |protection: &str, policy: &ElfPolicy| {
+        let flags = ["-O1", "-nostdlib", "-static", "-ffunction-sections", "-Wl,--gc-sections", protection];
+        let program = workshop.gcc(("alone.c", ALONE), &flags, "alone");
+        guarded_statically("it", &fs::read(program).unwrap(), policy).unwrap()
+    };
+    let policy = ElfPolicy::fully_static(HOST);
+    let demanding = policy.clone().with_stack_protector();
+    assert_none(&judge("-fstack-protector-all", &demanding));
+    assert_one(&judge("-fno-stack-protector", &demanding), &["it: has no stack protector"]);
+    assert_none(&judge("-fno-stack-protector", &policy));
+    assert_none(&judge(
+        "-fno-stack-protector",
+        &ElfPolicy::dynamic(HOST, "2.28".parse().unwrap()).with_stack_protector(),
+    ));
+    assert!(guarded_statically("it", b"no program", &demanding).is_err());
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use cairn_release::plan::{Inputs, Plan, PlanError, Scope};
+use cairn_release::plan::{Artifact, ArtifactKind, Inputs, Plan, PlanError, Scope, Target};
 use cairn_release::{steps, workspace};
 
 use crate::fixture::{EPOCH, source_tree};
@@ -62,9 +62,24 @@ fn a_fast_plan_is_the_part_of_the_full_one_that_is_for_its_target() {
     let fast = Plan::new(&inputs("1.2.3", Scope::Fast("linux-arm64".to_owned()))).unwrap();
     let full = plan();
     assert!(fast.artifacts.iter().all(|artifact| full.artifacts.contains(artifact)));
-    assert!(full.artifacts.iter().filter(|a| a.target.as_deref() != Some("linux-amd64")).eq(&fast.artifacts));
+    let wanted = |artifact: &&Artifact| {
+        artifact.kind != ArtifactKind::Apk && artifact.target.as_deref().is_none_or(|target| target == "linux-arm64")
+    };
+    assert!(full.artifacts.iter().filter(wanted).eq(&fast.artifacts));
     assert_eq!(fast.scope(), Scope::Fast("linux-arm64".to_owned()));
     assert!(Plan::new(&inputs("1.2.3", Scope::Fast("linux-riscv64".to_owned()))).is_err());
+}
+
+#[test]
+fn alpine_s_packages_and_no_others_hold_static_programs() {
+    let plan = plan();
+    for kind in [ArtifactKind::Deb, ArtifactKind::Rpm, ArtifactKind::ArchLinux, ArtifactKind::Apk] {
+        let targets = plan.artifacts_of(kind).filter_map(|artifact| plan.target(artifact.target.as_deref()?));
+        let are_static: Vec<_> = targets.map(Target::is_static).collect();
+        assert_eq!(are_static, [kind == ArtifactKind::Apk; 4], "server and client for two machines: {kind:?}");
+    }
+    assert!(plan.image_targets().all(|target| !target.is_static()));
+    assert_eq!(plan.image_targets().count(), 2);
 }
 
 #[test]

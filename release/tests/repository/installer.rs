@@ -17,6 +17,7 @@ use crate::fixture::{EPOCH, accepted, program};
 const VERSION: &str = "1.2.3";
 const ALL: &str = "cairn-1.2.3-linux-amd64.tar.gz";
 const CLIENT: &str = "cairn-client-1.2.3-linux-amd64.tar.gz";
+const STATIC: &str = "cairn-1.2.3-linux-amd64-musl.tar.gz";
 const KEY: &str = "untrusted comment: minisign public key\nRWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3\n";
 
 /// The server serves by the existence of a file beside it; it stops on SIGTERM.
@@ -42,9 +43,11 @@ fn template() -> String {
     fs::read_to_string(template_path()).unwrap()
 }
 
-const ARCHIVES: [Archive<'static>; 2] = [
+/// Of these a release has the first two or all.
+const ARCHIVES: [Archive<'static>; 3] = [
     Archive { target: "linux-amd64", client_only: false, name: ALL },
     Archive { target: "linux-amd64", client_only: true, name: CLIENT },
+    Archive { target: "linux-amd64-musl", client_only: false, name: STATIC },
 ];
 
 fn facts() -> Facts<'static> {
@@ -53,7 +56,7 @@ fn facts() -> Facts<'static> {
         base_url: "https://cairn.example/releases/1.2.3/",
         glibc_floor: "2.28",
         minisign_key: KEY,
-        archives: &ARCHIVES,
+        archives: &ARCHIVES[..2],
     }
 }
 
@@ -64,25 +67,38 @@ fn sums() -> Vec<String> {
 /// A signed release with pretending programs.
 struct Release {
     scratch: TempDir,
+    has_static: bool,
 }
 
 impl Release {
     fn new() -> Self {
-        let release = Self { scratch: tempfile::tempdir().unwrap() };
+        Self::of(&ARCHIVES[..2])
+    }
+
+    fn with_static() -> Self {
+        Self::of(&ARCHIVES)
+    }
+
+    fn of(archives: &[Archive<'static>]) -> Self {
+        let release = Self { scratch: tempfile::tempdir().unwrap(), has_static: archives.len() > 2 };
         let dir = release.dir();
         fs::create_dir(&dir).unwrap();
-        release.archive(ALL, &[("cairnd", SERVER), ("cairnctl", CLIENT_PROGRAM)]);
-        release.archive(CLIENT, &[("cairnctl", CLIENT_PROGRAM)]);
+        for archive in archives {
+            let programs: &[_] = &[("cairnctl", CLIENT_PROGRAM), ("cairnd", SERVER)];
+            release.archive(archive.name, if archive.client_only { &programs[..1] } else { programs });
+        }
         let (secret, public) = (release.scratch.path().join("k.key"), release.scratch.path().join("k.pub"));
         keys::generate(&secret, &public, None).unwrap();
         let key = fs::read_to_string(public).unwrap();
-        installer::write(&template_path(), &Facts { minisign_key: &key, ..facts() }, &dir).unwrap();
-        let digests = [ALL, CLIENT].map(|name| (name, digest_file(&dir.join(name)).unwrap().sha256));
+        installer::write(&template_path(), &Facts { minisign_key: &key, archives, ..facts() }, &dir).unwrap();
+        let names: Vec<_> = archives.iter().map(|archive| archive.name).collect();
+        let digest = |name: &&'static str| (*name, digest_file(&dir.join(name)).unwrap().sha256);
+        let digests: Vec<_> = names.iter().map(digest).collect();
         let sums: String = digests.iter().map(|(name, sum)| format!("{sum}  {name}\n")).collect();
         let manifest: String = digests.iter().map(|(_, sum)| format!("{{ \"sha256\": \"{sum}\" }}\n")).collect();
         fs::write(dir.join("SHA256SUMS"), sums).unwrap();
         fs::write(dir.join("release.json"), manifest).unwrap();
-        for name in [ALL, CLIENT, "SHA256SUMS", "release.json"] {
+        for name in names.into_iter().chain(["SHA256SUMS", "release.json"]) {
             release.sign(&secret, name);
         }
         release
@@ -114,7 +130,8 @@ impl Release {
     }
 
     fn trial(&self) -> Vec<Check> {
-        trial::run(&Trial { release: &self.dir(), archive: ALL, client_archive: CLIENT }).unwrap()
+        let static_archive = self.has_static.then_some(STATIC);
+        trial::run(&Trial { release: &self.dir(), archive: ALL, client_archive: CLIENT, static_archive }).unwrap()
     }
 
     /// The trial of an installer in which a line was replaced: the checks that fail.
@@ -181,9 +198,11 @@ fn a_template_with_a_place_too_many_or_too_few_is_refused() {
 
 #[test]
 fn the_installer_passes_its_trial() {
-    let checks = Release::new().trial();
-    assert_eq!(violations(&checks), Vec::<String>::new());
-    assert!(checks.len() > 20, "{} checks", checks.len());
+    for release in [Release::new(), Release::with_static()] {
+        let checks = release.trial();
+        assert_eq!(violations(&checks), Vec::<String>::new());
+        assert!(checks.len() > 20, "{} checks", checks.len());
+    }
 }
 
 #[test]
@@ -207,7 +226,9 @@ fn the_trial_finds_an_installer_that_trusts_the_server() {
 
 #[test]
 fn the_trial_finds_an_installer_that_does_not_ask_for_the_system() {
-    let failed = Release::new().broken("\n    check_libc\n", "\n");
-    assert!(failed.iter().any(|name| name.contains("musl")), "{failed:#?}");
-    assert!(failed.iter().any(|name| name.contains("too old")), "{failed:#?}");
+    for release in [Release::new(), Release::with_static()] {
+        let failed = release.broken("\n    choose_libc\n", "\n");
+        assert!(failed.iter().any(|name| name.contains("to musl")), "{failed:#?}");
+        assert!(failed.iter().any(|name| name.contains("too old")), "{failed:#?}");
+    }
 }

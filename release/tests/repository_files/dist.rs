@@ -113,13 +113,12 @@ fn other_programs_or_packages_are_refused() {
 
 #[test]
 fn other_targets_another_floor_and_other_installers_are_refused() {
-    let found = check_changed(CONFIG_NAME, ", \"aarch64-unknown-linux-gnu\"", "");
+    let found = check_changed(CONFIG_NAME, "\"aarch64-unknown-linux-musl\",", "");
     assert_eq!(
         found,
-        [
-            "dist-workspace.toml: targets is {\"x86_64-unknown-linux-gnu\"}, in our plan {\"aarch64-unknown-linux-gnu\", \
-          \"x86_64-unknown-linux-gnu\"}"
-        ]
+        ["dist-workspace.toml: targets is {\"aarch64-unknown-linux-gnu\", \"x86_64-unknown-linux-gnu\", \
+          \"x86_64-unknown-linux-musl\"}, in our plan {\"aarch64-unknown-linux-gnu\", \"aarch64-unknown-linux-musl\", \
+          \"x86_64-unknown-linux-gnu\", \"x86_64-unknown-linux-musl\"}"]
     );
     let found = check_changed(CONFIG_NAME, "2.28", "2.36");
     assert_eq!(found, ["dist-workspace.toml: min-glibc-version is {\"*\": \"2.36\"}, in our plan {\"*\": \"2.28\"}"]);
@@ -135,12 +134,14 @@ fn an_archive_that_our_plan_names_otherwise_is_refused() {
     assert!(found[0].starts_with("our plan has the archives {"), "{found:?}");
     let mut more = wanted(PLAN_VERSION);
     more.packages.pop();
-    more.archives.truncate(2);
+    more.archives.truncate(4);
     assert_eq!(
         dist::check_plan(PLAN, &more).unwrap(),
         [
             "dist plans cairn-client-aarch64-unknown-linux-gnu.tar.gz, which none of our archives is",
+            "dist plans cairn-client-aarch64-unknown-linux-musl.tar.gz, which none of our archives is",
             "dist plans cairn-client-x86_64-unknown-linux-gnu.tar.gz, which none of our archives is",
+            "dist plans cairn-client-x86_64-unknown-linux-musl.tar.gz, which none of our archives is",
         ]
     );
 }

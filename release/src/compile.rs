@@ -48,9 +48,14 @@ pub const STACK_PROTECTOR: &str = "-fstack-protector-strong";
 /// What makes rustc's linker leave a build id.
 pub const BUILD_ID: &str = "link-arg=-Wl,--build-id=sha1";
 
-/// The crate whose build compiles the storage engine, and what that leaves.
+/// The crate whose build compiles the storage engine.
 const ENGINE_CRATE: &str = "librocksdb-sys";
-const ENGINE_ARCHIVE: &str = "librocksdb.a";
+
+/// File name of the storage engine's C++, as that build leaves it.
+pub const ENGINE_ARCHIVE: &str = "librocksdb.a";
+
+/// File name of zig's C++ library, as one archive.
+pub const CXX_ARCHIVE: &str = "libc++.a";
 
 /// A subcommand of cargo that is a program of its own, `cargo-NAME`, with what brings it.
 type Subcommand = (&'static str, &'static str);
@@ -201,9 +206,9 @@ pub fn cxx_library(target: &Target, scratch: &Path) -> Result<PathBuf> {
         let path = said.split_whitespace().rfind(|word| Path::new(word).ends_with(name));
         path.with_context(|| format!("zig linked no {name}: {}", said.trim()))
     };
-    let all = scratch.join("libc++.a");
-    fs::copy(scratch.join(part("libc++.a")?), &all).with_context(|| format!("cannot write {}", all.display()))?;
-    run_zig(&["ar", "qL", "libc++.a", part("libc++abi.a")?])?;
+    let all = scratch.join(CXX_ARCHIVE);
+    fs::copy(scratch.join(part(CXX_ARCHIVE)?), &all).with_context(|| format!("cannot write {}", all.display()))?;
+    run_zig(&["ar", "qL", CXX_ARCHIVE, part("libc++abi.a")?])?;
     Ok(all)
 }
 

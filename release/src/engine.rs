@@ -40,3 +40,15 @@ pub fn engine(site: &Site, folder: &Path) -> Result<()> {
     }
     Ok(())
 }
+
+/// Says what [`engine`] would do.
+///
+/// # Errors
+///
+/// No toolchain has the target.
+pub fn preview(site: &Site, folder: &Path) -> Result<String> {
+    let target = site.native();
+    let toolchain = site.toolchain(target)?.short_version();
+    let files = [compile::ENGINE_ARCHIVE, compile::CXX_ARCHIVE].map(|name| folder.join(name).display().to_string());
+    Ok(format!("{}: {} by zig, for {toolchain}\n", target.name, files.join(" and ")))
+}

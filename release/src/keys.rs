@@ -30,17 +30,25 @@ pub fn password_from_environment() -> Option<String> {
     env::var(PASSWORD_VARIABLE).ok().filter(|password| !password.is_empty())
 }
 
+/// None of the files of new keys exists.
+///
+/// # Errors
+///
+/// One does: a lost key cannot be had back.
+pub fn ensure_new<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<()> {
+    match paths.into_iter().find(|path| path.exists()) {
+        Some(path) => bail!("{} exists; a key is never overwritten: choose another name", path.display()),
+        None => Ok(()),
+    }
+}
+
 /// Makes a key pair and writes both halves; with a password the secret one is encrypted.
 ///
 /// # Errors
 ///
 /// One of the files exists already (a lost key cannot be had back), or cannot be written.
 pub fn generate(secret_path: &Path, public_path: &Path, password: Option<String>) -> Result<()> {
-    for path in [secret_path, public_path] {
-        if path.exists() {
-            bail!("{} exists; a key is never overwritten: choose another name", path.display());
-        }
-    }
+    ensure_new([secret_path, public_path])?;
     let pair = match password {
         Some(password) => KeyPair::generate_encrypted_keypair(Some(password))?,
         None => KeyPair::generate_unencrypted_keypair()?,

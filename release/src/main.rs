@@ -30,7 +30,7 @@ enum Command {
     /// Say what this machine lacks for a release, by package name.
     Doctor(Doctor),
     /// Compile the storage engine's C++ for this machine's architecture as releases have it, into OUT, for other builds.
-    Engine(Places),
+    Engine(Engine),
     /// Fetch everything that a release needs from the network; no later step uses it.
     Fetch(Fetch),
     /// Make and check all that needs no secret, step by step; a run that was cut off goes on where it was.
@@ -83,6 +83,15 @@ struct Doctor {
     /// Print only the names of the Debian packages that are missing.
     #[arg(long)]
     packages: bool,
+}
+
+#[derive(Args)]
+struct Engine {
+    #[command(flatten)]
+    places: Places,
+    /// Say what would be compiled, and compile nothing.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(Args)]
@@ -169,6 +178,9 @@ struct Keygen {
     /// Creation time of the OpenPGP key in seconds since 1970; no signature that it makes can be older.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     created: u64,
+    /// Say which files would be written, and write none.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(Args)]
@@ -224,9 +236,13 @@ fn run(command: Command) -> Result<ExitCode> {
                 return Ok(if found.healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE });
             }
         }
-        Command::Engine(places) => {
+        Command::Engine(Engine { places, dry_run }) => {
             let site = places.site(Scope::of_this_machine())?;
-            engine::engine(&site, &site.out)?;
+            if dry_run {
+                print!("{}", engine::preview(&site, &site.out)?);
+            } else {
+                engine::engine(&site, &site.out)?;
+            }
         }
         Command::Fetch(Fetch { tree, dry_run: true }) => print!("{}", inputs::preview(&tree.site()?)?),
         Command::Fetch(Fetch { tree, dry_run: false }) => inputs::fetch(&tree.site()?)?,
@@ -283,6 +299,16 @@ fn run_verify(args: &Verify) -> Result<()> {
 }
 
 fn run_keygen(args: &Keygen) -> Result<()> {
+    let files = [&args.secret_key, &args.public_key, &args.openpgp_secret_key, &args.openpgp_public_key];
+    let files: Vec<_> = files.into_iter().flatten().map(PathBuf::as_path).collect();
+    if files.is_empty() {
+        anyhow::bail!("name the files: --secret-key and --public-key, or --openpgp-secret-key and its companions");
+    }
+    keys::ensure_new(files.iter().copied())?;
+    if args.dry_run {
+        files.iter().for_each(|file| println!("{}", file.display()));
+        return Ok(());
+    }
     if let (Some(secret), Some(public)) = (&args.secret_key, &args.public_key) {
         keys::generate(secret, public, keys::password_from_environment())?;
     }
@@ -291,9 +317,6 @@ fn run_keygen(args: &Keygen) -> Result<()> {
     {
         let passphrase = openpgp::passphrase_from_environment();
         openpgp::generate(user_id, args.created, secret, public, passphrase.as_deref())?;
-    }
-    if args.secret_key.is_none() && args.openpgp_secret_key.is_none() {
-        anyhow::bail!("name the files: --secret-key and --public-key, or --openpgp-secret-key and its companions");
     }
     Ok(())
 }

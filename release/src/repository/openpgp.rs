@@ -18,6 +18,7 @@ use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
 use crate::files::{self, FILE_MODE};
+use crate::keys;
 use crate::process;
 
 /// Environment variable with the passphrase of the secret key.
@@ -50,11 +51,7 @@ pub fn passphrase_from_environment() -> Option<String> {
 ///
 /// One of the files exists already (a lost key cannot be had back) or cannot be written, or `gpg` is missing or fails.
 pub fn generate(user_id: &str, time: u64, secret: &Path, public: &Path, passphrase: Option<&str>) -> Result<()> {
-    for path in [secret, public] {
-        if path.exists() {
-            bail!("{} exists; a key is never overwritten: choose another name", path.display());
-        }
-    }
+    keys::ensure_new([secret, public])?;
     let home = Home::new(passphrase)?;
     process::output(home.gpg_at(time)?.args(["--quick-generate-key", user_id, ALGORITHM, "sign", "never"]))?;
     let key = home.only_key()?;

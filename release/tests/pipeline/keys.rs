@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use cairn_release::keys::{self, SigningKey};
 
@@ -24,6 +25,33 @@ fn a_key_is_never_overwritten() {
     assert!(error.to_string().contains("never overwritten"), "{error:#}");
     assert_eq!(fs::read(&public).unwrap(), before);
     assert!(!scratch.path().join("new.key").exists());
+}
+
+#[test]
+fn no_key_is_made_where_one_could_not_be_written_or_by_a_dry_run() {
+    let scratch = tempfile::tempdir().unwrap();
+    let keygen = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cairn-release"));
+        command.current_dir(scratch.path()).args(["keygen", "--secret-key", "k.key", "--public-key", "k.pub"]);
+        command.args([
+            "--openpgp-secret-key",
+            "k.asc.key",
+            "--openpgp-public-key",
+            "k.asc",
+            "--user-id",
+            "K <k@example>",
+        ]);
+        command.args(arguments).output().unwrap()
+    };
+    let said = String::from_utf8(keygen(&["--dry-run"]).stdout).unwrap();
+    assert_eq!(said.lines().collect::<Vec<_>>(), ["k.key", "k.pub", "k.asc.key", "k.asc"]);
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
+    fs::write(scratch.path().join("k.asc"), "somebody's").unwrap();
+    for arguments in [&[][..], &["--dry-run"]] {
+        let refusal = String::from_utf8(keygen(arguments).stderr).unwrap();
+        assert!(refusal.contains("k.asc exists; a key is never overwritten"), "{refusal}");
+        assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 1);
+    }
 }
 
 #[test]

@@ -32,18 +32,27 @@ if [ -d /run/systemd/system ]; then
     systemctl daemon-reload
 fi
 
+# Alpine's package has no unit, since it has no systemd.
+if [ -e /usr/lib/systemd/system/cairn.service ]; then
+    start="systemctl enable --now cairn.service"
+    restart="systemctl restart cairn.service && cairnctl endpoint health"
+else
+    start="su -s /bin/sh cairn -c 'set -a && . /etc/cairn/cairn.env && exec cairnd'"
+    restart="cairnctl endpoint health"
+fi
+
 case "$1${2:+ upgrade}" in
 *" upgrade" | [2-9])
-    cat <<'TEXT'
+    cat <<TEXT
 Cairn was upgraded; a server that runs goes on with the old version until it is restarted.
 Restart one member at a time, and the next only when this says that all are healthy:
-    systemctl restart cairn.service && cairnctl endpoint health
+    $restart
 TEXT
     ;;
 *)
-    cat <<'TEXT'
+    cat <<TEXT
 Cairn is installed; its server is neither enabled nor started. Look at /etc/cairn/cairn.env, then:
-    systemctl enable --now cairn.service
+    $start
 TEXT
     ;;
 esac

@@ -51,6 +51,7 @@ fn every_other_difference_is_found_by_its_name() {
     assert_eq!(violations("\"crc\", ", ""), ["build-info: the declared processor feature crc is not used"]);
     let found = violations("\"neon\"", "\"neon\", \"sve\"");
     assert_eq!(found, ["build-info: needs the processor feature sve, which is not declared"]);
+    assert_eq!(violations("\"neon\"", "\"neon\", \"outline-atomics\""), [""; 0]);
     let commit = "\"0123456789abcdef0123456789abcdef01234567\"";
     let expected = "build-info: commit is unknown, not 0123456789abcdef0123456789abcdef01234567";
     assert_eq!(violations(commit, "null"), [expected]);

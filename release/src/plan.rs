@@ -235,7 +235,7 @@ pub enum ArtifactKind {
     ArchLinux,
     /// An Alpine package.
     Apk,
-    /// An OCI layout with the images of all targets, as one tar.
+    /// An OCI layout with the images of all [`Plan::image_targets`], as one tar.
     OciArchive,
     /// A bill of materials in CycloneDX's form.
     CycloneDx,

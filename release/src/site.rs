@@ -168,7 +168,7 @@ impl Site {
         self.work.join("target")
     }
 
-    /// The target that this machine runs without emulation, or the first.
+    /// The target that this machine runs without emulation, or the first; the one for glibc comes before the static one.
     #[must_use]
     pub fn native(&self) -> &Target {
         let native = self.plan.targets.iter().find(|target| target.arch.machine == std::env::consts::ARCH);

@@ -49,26 +49,34 @@ impl Toolchain {
     ///
     /// None has the target; the message says what to install.
     pub fn find(root: &Path, target: &Target) -> Result<Self> {
-        let toolchains: Vec<_> = candidates(root).iter().filter_map(|bin| Self::of(bin).ok()).collect();
-        if let Some(toolchain) = Self::choose(&toolchains, &target.triple) {
-            return Ok(toolchain);
-        }
-        let seen: Vec<_> = toolchains.iter().map(Self::short_version).collect();
-        bail!(
-            "no Rust toolchain has the target {} (looked at: {}); run `rustup target add {}` or install the Debian \
-             packages {}",
-            target.triple,
-            seen.join(", "),
-            target.triple,
-            debian_packages(target).join(" ")
-        )
+        // Each asks two programs: those behind the right one are not asked.
+        let toolchains = candidates(root).into_iter().filter_map(|bin| Self::of(&bin).ok());
+        Self::choose(toolchains, &target.triple).or_else(|unfit| {
+            let seen: Vec<_> = unfit.iter().map(Self::short_version).collect();
+            bail!(
+                "no Rust toolchain has the target {} (looked at: {}); run `rustup target add {}` or install the Debian \
+                 packages {}",
+                target.triple,
+                seen.join(", "),
+                target.triple,
+                debian_packages(target).join(" ")
+            )
+        })
     }
 
-    /// The first that has the platform's standard library, else the first that can compile it.
-    fn choose(toolchains: &[Self], triple: &str) -> Option<Self> {
-        let complete = toolchains.iter().find(|toolchain| toolchain.has(triple)).cloned();
-        let with_source = || toolchains.iter().find(|toolchain| toolchain.has_source());
-        complete.or_else(|| Some(Self { builds_std: true, ..with_source()?.clone() }))
+    /// The first that has the platform's standard library, else the first that can compile it; all of them if none can.
+    fn choose(toolchains: impl IntoIterator<Item = Self>, triple: &str) -> Result<Self, Vec<Self>> {
+        let mut unfit = Vec::new();
+        for toolchain in toolchains {
+            if toolchain.has(triple) {
+                return Ok(toolchain);
+            }
+            unfit.push(toolchain);
+        }
+        match unfit.iter().position(Self::has_source) {
+            Some(first) => Ok(Self { builds_std: true, ..unfit.swap_remove(first) }),
+            None => Err(unfit),
+        }
     }
 
     fn of(bin: &Path) -> Result<Self> {
@@ -160,8 +168,8 @@ mod tests {
         let source = toolchain(folder.path(), "source", &["src/rust/library/Cargo.lock"]);
         let complete = toolchain(folder.path(), "complete", &["some-platform/lib/libstd-1.rlib"]);
         let all = [bare.clone(), source.clone(), complete.clone()];
-        assert_eq!(Toolchain::choose(&all, "some-platform"), Some(complete));
-        assert_eq!(Toolchain::choose(&all, "other-platform"), Some(Toolchain { builds_std: true, ..source }));
-        assert_eq!(Toolchain::choose(&[bare], "some-platform"), None);
+        assert_eq!(Toolchain::choose(all.clone(), "some-platform"), Ok(complete));
+        assert_eq!(Toolchain::choose(all, "other-platform"), Ok(Toolchain { builds_std: true, ..source }));
+        assert_eq!(Toolchain::choose([bare.clone()], "some-platform"), Err(vec![bare]));
     }
 }

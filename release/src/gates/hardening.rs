@@ -29,7 +29,7 @@ pub fn guarded_statically(name: &str, debug_file: &[u8], policy: &ElfPolicy) -> 
 }
 
 /// The program is position-independent, has full RELRO, no executable stack, no writable code, a build id, no symbols
-/// and, where the policy demands it, the stack protector.
+/// and, where the policy demands it of a dynamic program, the stack protector; of a static one: [`guarded_statically`].
 #[must_use]
 pub fn hardening(name: &str, facts: &ElfFacts, policy: &ElfPolicy) -> Vec<String> {
     let mut violations = Vec::new();
@@ -54,7 +54,6 @@ pub fn hardening(name: &str, facts: &ElfFacts, policy: &ElfPolicy) -> Vec<String
     violated(writable_code, "has memory that is writable and executable at once");
     violated(dynamic.is_some_and(|one| one.text_relocations), "has relocations in its code; compile with -fPIE");
     let guarded = dynamic.is_some_and(|one| one.imports.contains(STACK_GUARD));
-    // A static program imports nothing: `guarded_statically` looks at its debug file.
     let unguarded = policy.stack_protector && policy.linking != Linking::Static && !guarded;
     violated(unguarded, UNGUARDED);
     violated(facts.build_id.is_none(), "has no build id; link with --build-id");

@@ -88,7 +88,8 @@ pub struct ElfPolicy {
     pub linking: Linking,
     /// Bytes of the largest page that it must run on: of segments and of the allocator.
     pub page_bytes: u64,
-    /// Whether it must use the stack protector. It shows in dynamic programs only, and only where C or C++ is linked.
+    /// Whether it must use the stack protector. It shows where C or C++ is linked: among the
+    /// imports of a dynamic program, among the symbols in the debug file of a static one.
     pub stack_protector: bool,
 }
 

@@ -96,17 +96,18 @@ impl Needs {
     ///
     /// # Errors
     ///
-    /// A library or version of a library that is not known.
+    /// A library or version of a library that is not known, or any for Alpine, whose C library is musl.
     pub fn depends(&self, format: Format) -> Result<Vec<String>> {
         if format == Format::Rpm {
             return Ok(self.rpm());
+        }
+        if let (Format::Apk, Some(library)) = (format, self.libraries.keys().next()) {
+            bail!("a program needs {library}; packages for Alpine hold static programs");
         }
         let mut depends = BTreeSet::new();
         if let Some((major, minor)) = self.highest_glibc()? {
             depends.insert(match format {
                 Format::Deb => format!("libc6 (>= {major}.{minor})"),
-                // Alpine's libc is musl; this layer is all that it has for programs of glibc.
-                Format::Apk => "gcompat".to_owned(),
                 _ => format!("glibc>={major}.{minor}"),
             });
         }
@@ -114,8 +115,6 @@ impl Needs {
             let dependency = match (library.as_str(), format) {
                 ("libstdc++.so.6", Format::Deb) => format!("libstdc++6 (>= {})", self.oldest_gcc()?),
                 ("libgcc_s.so.1", Format::Deb) => "libgcc-s1".to_owned(),
-                ("libstdc++.so.6", Format::Apk) => "libstdc++".to_owned(),
-                ("libgcc_s.so.1", Format::Apk) => "libgcc".to_owned(),
                 ("libstdc++.so.6" | "libgcc_s.so.1", _) => "gcc-libs".to_owned(),
                 _ => bail!("no package is known for {library}; link it statically or name its package here"),
             };
@@ -249,6 +248,12 @@ mod tests {
         for format in Format::ALL {
             assert_eq!(Needs::default().depends(format).unwrap(), [""; 0]);
         }
+    }
+
+    #[test]
+    fn a_program_for_glibc_has_no_place_in_alpine_s_packages() {
+        let error = server().depends(Format::Apk).unwrap_err();
+        assert!(error.to_string().contains("packages for Alpine hold static programs"), "{error}");
     }
 
     #[test]

@@ -80,6 +80,7 @@ pub(super) fn smoke_emulated(site: &Site) -> Result<String> {
     let native = site.native().name.clone();
     for target in site.plan.targets.iter().filter(|target| target.name != native) {
         use_archive_on_oldest_cpu(site, target)?;
+        // Images have no static programs.
         if target.is_static() {
             continue;
         }

@@ -64,7 +64,9 @@ pub(crate) fn programs(site: &Site) -> Result<String> {
             let facts = ElfFacts::read(&bytes).with_context(|| name.clone())?;
             floors.extend(facts.highest_glibc());
             violations.extend(of_elf(&name, &bytes, &facts, target, binary)?);
-            if let Some(id) = &facts.build_id {
+            if target.is_static()
+                && let Some(id) = &facts.build_id
+            {
                 let debug = site.debug(target).join(debug_symbols::debug_path(id)?);
                 let debug = fs::read(&debug).with_context(|| format!("cannot read {}", debug.display()))?;
                 violations.extend(hardening::guarded_statically(&name, &debug, &target.policy(binary))?);

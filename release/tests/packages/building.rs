@@ -117,12 +117,16 @@ fn a_configuration_that_an_upgrade_would_overwrite_is_red() {
 }
 
 #[test]
-fn a_package_without_dependencies_is_red() {
+fn a_package_of_dynamic_programs_without_dependencies_is_red() {
     let inputs = Inputs::new("0.1.0");
     for format in Format::ALL {
         let (package, path) = inputs.build(Kind::Client, format);
         let mut finished = readback::read(&path, format).unwrap();
-        assert!(!finished.depends.is_empty());
+        // Alpine's packages have the static programs.
+        assert_eq!(finished.depends.is_empty(), format == Format::Apk);
+        if format == Format::Apk {
+            continue;
+        }
         finished.depends.clear();
         let violations = readback::violations(&package, &finished);
         let sentence = "depends on nothing, but its programs need the libraries of the host";

@@ -14,10 +14,12 @@ use tempfile::TempDir;
 /// Time of everything in the packages.
 pub(crate) const EPOCH: u64 = 1_700_000_000;
 
-/// A folder with programs and documents. The programs are one that every host has, under other names: packages read ELFs.
+/// A folder with programs and documents. The programs are ones that every host has, a dynamic and a
+/// static one, under other names: packages read ELFs.
 pub(crate) struct Inputs {
     folder: TempDir,
     programs: PathBuf,
+    static_programs: PathBuf,
     docs: PathBuf,
     version: Version,
     changes: Vec<String>,
@@ -26,15 +28,19 @@ pub(crate) struct Inputs {
 impl Inputs {
     pub(crate) fn new(version: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["bin", "docs/man", "docs/completions/bash", "docs/completions/fish", "docs/completions/zsh"] {
+        for name in
+            ["bin", "static", "docs/man", "docs/completions/bash", "docs/completions/fish", "docs/completions/zsh"]
+        {
             fs::create_dir_all(folder.path().join(name)).unwrap();
         }
         for program in Kind::ALL.iter().flat_map(|kind| kind.programs()) {
-            let path = folder.path().join("bin").join(program);
-            // What follows an ELF's sections means nothing; it makes the programs different.
-            let bytes = [fs::read("/bin/true").unwrap(), program.as_bytes().to_vec()].concat();
-            fs::write(&path, bytes).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+            for (place, original) in [("bin", "/bin/true"), ("static", "/sbin/ldconfig")] {
+                let path = folder.path().join(place).join(program);
+                // What follows an ELF's sections means nothing; it makes the programs different.
+                let bytes = [fs::read(original).unwrap(), program.as_bytes().to_vec()].concat();
+                fs::write(&path, bytes).unwrap();
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+            }
             let docs = folder.path().join("docs");
             let page = format!(".TH {program} 1\n.SH NAME\n{program} \\- a program that pretends\n");
             fs::write(docs.join(format!("man/{program}.1")), page).unwrap();
@@ -43,8 +49,8 @@ impl Inputs {
             fs::write(docs.join(format!("completions/zsh/_{program}")), format!("#compdef {program}\n")).unwrap();
         }
         let changes = vec!["The first change.".to_owned(), "Another one.".to_owned()];
-        let (programs, docs) = (folder.path().join("bin"), folder.path().join("docs"));
-        Self { folder, programs, docs, version: Version::parse(version).unwrap(), changes }
+        let [programs, static_programs, docs] = ["bin", "static", "docs"].map(|name| folder.path().join(name));
+        Self { folder, programs, static_programs, docs, version: Version::parse(version).unwrap(), changes }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -53,7 +59,12 @@ impl Inputs {
 
     pub(crate) fn plan(&self, kind: Kind, format: Format) -> Package {
         let machine = (kind != Kind::EtcdNames).then_some(host());
-        Package::plan(Id { kind, format, machine }, &self.source(&tree())).unwrap()
+        let tree = tree();
+        let mut source = self.source(&tree);
+        if format == Format::Apk {
+            source.programs = &self.static_programs;
+        }
+        Package::plan(Id { kind, format, machine }, &source).unwrap()
     }
 
     pub(crate) fn source<'a>(&'a self, tree: &'a Path) -> Source<'a> {

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
+use cairn_release::engine;
 use cairn_release::inputs;
 use cairn_release::journal::{JOURNAL_NAME, Journal};
 use cairn_release::plan::Scope;
@@ -140,6 +141,17 @@ fn a_dry_run_of_rebuilding_says_what_would_be_compared_and_builds_nothing() {
     fs::create_dir_all(site.programs(native)).unwrap();
     assert!(said().contains("to compare with"), "{}", said());
     assert!(!site.work.exists());
+}
+
+#[test]
+fn a_dry_run_of_the_engine_names_its_archives_and_makes_none() {
+    let out = tempfile::tempdir().unwrap();
+    let site = native_site(out.path());
+    let said = engine::preview(&site, &site.out).unwrap();
+    assert!(said.starts_with(&site.native().name), "{said}");
+    for name in ["librocksdb.a", "libc++.a"] {
+        assert!(said.contains(&site.out.join(name).display().to_string()) && !site.out.join(name).exists(), "{said}");
+    }
 }
 
 /// A site whose one target has a toolchain here.

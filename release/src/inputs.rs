@@ -18,7 +18,7 @@ use crate::site::Site;
 use crate::toolchain::require;
 
 /// Release of Debian whose C library is in the images and on which packages are tried.
-const DEBIAN_RELEASE: &str = "bookworm";
+pub const DEBIAN_RELEASE: &str = "bookworm";
 
 /// The Debian package of the C library.
 pub const LIBC_PACKAGE: &str = "libc6";

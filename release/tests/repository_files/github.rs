@@ -1,7 +1,9 @@
 //! Owners, templates and updates, and that workflows call only what exists.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 
+use cairn_release::inputs::DEBIAN_RELEASE;
 use cairn_release::pins::{self, workflow};
 use yaml_rust2::{Yaml, YamlLoader};
 
@@ -17,6 +19,16 @@ fn yaml(name: &str) -> Yaml {
 fn calls() -> Vec<String> {
     let workflows = pins::workflows(&source_tree()).unwrap();
     workflows.iter().flat_map(|name| workflow::calls(&source_file(name))).collect()
+}
+
+/// Every job of every workflow, with its place.
+fn jobs() -> Vec<(String, Yaml)> {
+    let workflows = pins::workflows(&source_tree()).unwrap();
+    let jobs = workflows.iter().flat_map(|workflow| {
+        let jobs = yaml(workflow)["jobs"].as_hash().expect("a workflow has jobs").clone();
+        jobs.into_iter().map(move |(name, job)| (format!("{workflow}: {}", name.as_str().unwrap()), job))
+    });
+    jobs.collect()
 }
 
 #[test]
@@ -39,8 +51,35 @@ fn workflows_call_commands_that_cairn_release_has() {
 }
 
 #[test]
+fn every_job_runs_in_one_image_that_has_our_toolchain_and_the_debian_of_trials() {
+    let toolchain: toml::Table = source_file("rust-toolchain.toml").parse().unwrap();
+    let channel = toolchain["toolchain"]["channel"].as_str().unwrap();
+    let tag = format!("rust:{channel}-{DEBIAN_RELEASE}@sha256:");
+    let mut images = BTreeSet::new();
+    for (name, job) in jobs() {
+        let container = &job["container"];
+        let image = container.as_str().or_else(|| container["image"].as_str()).unwrap_or_default();
+        assert!(image.starts_with(&tag), "{name} runs in {image:?}, not in {tag}…");
+        images.insert(image.to_owned());
+    }
+    assert_eq!(images.len(), 1, "{images:?}");
+}
+
+#[test]
+fn only_a_job_that_rehearses_is_privileged_and_none_that_has_a_secret() {
+    for (name, job) in jobs() {
+        let text = format!("{job:?}");
+        let rehearses = text.contains(".ci/run") || text.contains("./dev release");
+        let privileged = job["container"]["options"].as_str().is_some_and(|options| options.contains("--privileged"));
+        assert_eq!(privileged, rehearses, "{name}");
+        assert!(!privileged || !text.contains("secrets."), "{name}");
+    }
+}
+
+#[test]
 fn continuous_integration_runs_what_a_developer_runs() {
-    assert_eq!(workflow::calls(&source_file(".github/workflows/ci.yml")), [".ci/run"]);
+    let calls = workflow::calls(&source_file(".github/workflows/ci.yml"));
+    assert_eq!(calls, [r#"git config --global --add safe.directory "$GITHUB_WORKSPACE""#, ".ci/run"]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use cairn_release::audit::{self, Layout};
 use cairn_release::publish::{
     self, Bucket, Client, Credentials, EXIT_CODES_HELP, Folder, GitHub, Login, Mode, Registry, Release, Secret, Store,
@@ -15,6 +15,15 @@ const GITHUB_API: &str = "https://api.github.com";
 
 /// Environment variable with the address of GitHub's interface, as its runners set it.
 const GITHUB_API_VARIABLE: &str = "GITHUB_API_URL";
+
+/// Where GitHub serves the files of releases, unless the environment says otherwise.
+const GITHUB_SERVER: &str = "https://github.com";
+
+/// Environment variable with the address of GitHub's pages and files, as its runners set it.
+const GITHUB_SERVER_VARIABLE: &str = "GITHUB_SERVER_URL";
+
+/// Environment variable with the repository for which a workflow runs, as GitHub's runners set it.
+const GITHUB_REPOSITORY_VARIABLE: &str = "GITHUB_REPOSITORY";
 
 /// Environment variable with the token for GitHub.
 const GITHUB_TOKEN_VARIABLE: &str = "GITHUB_TOKEN";
@@ -77,9 +86,17 @@ struct Place {
     /// Address of the site, which understands PUT and GET as S3 does.
     #[arg(long, value_name = "URL", group = "places")]
     http: Option<String>,
-    /// Repository of a GitHub release, OWNER/NAME.
-    #[arg(long, value_name = "OWNER/NAME", env = "GITHUB_REPOSITORY", group = "places")]
+    /// Repository of a GitHub release, OWNER/NAME [default where no place is named: $GITHUB_REPOSITORY].
+    // Not clap's `env`: a runner sets the variable, and the other places would be in conflict with it there.
+    #[arg(long, value_name = "OWNER/NAME", group = "places")]
     github: Option<String>,
+}
+
+impl Place {
+    /// The repository that the arguments name, or the one of the workflow that runs.
+    fn repository(&self) -> Option<String> {
+        self.github.clone().or_else(|| std::env::var(GITHUB_REPOSITORY_VARIABLE).ok())
+    }
 }
 
 /// The code with which the program ends on an error of these commands.
@@ -107,35 +124,37 @@ fn tree(text: &str) -> Result<Tree> {
 }
 
 fn target(args: &Publish) -> Result<Box<dyn Target>> {
-    let place = &args.place;
-    Ok(match (&place.folder, &place.http, &args.registry, &args.repository, &place.github) {
+    Ok(match (&args.place.folder, &args.place.http, &args.registry, &args.repository) {
         (Some(folder), ..) => Box::new(Folder::new(folder)),
         (_, Some(url), ..) => Box::new(Bucket::new(url, Client::new(), Credentials::from_environment())?),
-        (_, _, Some(url), Some(name), _) => {
-            Box::new(Registry::new(url, name, Client::new(), Login::from_environment())?)
-        }
-        (_, _, _, _, Some(name)) => {
-            let api = std::env::var(GITHUB_API_VARIABLE).unwrap_or_else(|_| GITHUB_API.to_owned());
+        (_, _, Some(url), Some(name)) => Box::new(Registry::new(url, name, Client::new(), Login::from_environment())?),
+        _ => {
+            let none = "no place to publish to: give --folder, --http, --registry with --repository, or --github";
+            let name = args.place.repository().context(none)?;
             let token = Secret::from_environment(GITHUB_TOKEN_VARIABLE)
                 .with_context(|| format!("set {GITHUB_TOKEN_VARIABLE} to a token that may write releases"))?;
-            Box::new(GitHub::new(&api, name, Client::new(), token)?)
+            Box::new(GitHub::new(&variable_or(GITHUB_API_VARIABLE, GITHUB_API), &name, Client::new(), token)?)
         }
-        _ => bail!("no place to publish to: give --folder, --http, --registry with --repository, or --github"),
     })
 }
 
+fn variable_or(variable: &str, default: &str) -> String {
+    std::env::var(variable).unwrap_or_else(|_| default.to_owned())
+}
+
 pub(crate) fn audit(args: &Audit) -> Result<()> {
-    let (store, layout): (Box<dyn Store>, _) = match (&args.place.folder, &args.place.http, &args.place.github) {
-        (Some(folder), ..) => (Box::new(Folder::new(folder)), Layout::Site),
-        (_, Some(url), _) => {
-            (Box::new(Bucket::new(url, Client::new(), Credentials::from_environment())?), Layout::Site)
-        }
-        (_, _, Some(name)) => {
+    let (store, layout): (Box<dyn Store>, _) = match (&args.place.folder, &args.place.http) {
+        (Some(folder), _) => (Box::new(Folder::new(folder)), Layout::Site),
+        (_, Some(url)) => (Box::new(Bucket::new(url, Client::new(), Credentials::from_environment())?), Layout::Site),
+        _ => {
+            let none = "no place to look at: give --folder, --http or --github";
+            let name = args.place.repository().context(none)?;
             let version = args.version.as_deref().context("a GitHub release is found by --version")?;
-            let url = format!("https://github.com/{name}/releases/download/v{version}");
-            (Box::new(Bucket::new(&url, Client::new(), Credentials::from_environment())?), Layout::Flat)
+            let server = variable_or(GITHUB_SERVER_VARIABLE, GITHUB_SERVER);
+            let url = format!("{server}/{name}/releases/download/v{version}");
+            // No credentials: those of the environment belong to another service, and what is published needs none.
+            (Box::new(Bucket::new(&url, Client::new(), Credentials::None)?), Layout::Flat)
         }
-        _ => bail!("no place to look at: give --folder, --http or --github"),
     };
     let audited = audit::audit(&audit::Audit {
         store: &*store,

@@ -16,8 +16,9 @@ use sha1::{Digest as _, Sha1};
 
 use super::run;
 use crate::files::{self, EXECUTABLE_MODE, FILE_MODE};
-use crate::process::{self, RUN_LIMIT};
+use crate::process::RUN_LIMIT;
 use crate::tarball::Entry;
+use crate::workspace::git_command;
 
 /// Hexadecimal digits of an id.
 const ID_DIGITS: usize = 40;
@@ -159,14 +160,10 @@ impl BlobHasher {
     }
 }
 
-/// Git without what the user's environment or replaced objects would change.
+/// Git without what replaced objects would change.
 fn git(root: &Path) -> Command {
-    let mut command = process::clean_command(Path::new("git"));
-    // HOME holds git's list of folders that it may read although another user owns them.
-    if let Some(home) = std::env::var_os("HOME") {
-        command.env("HOME", home);
-    }
-    command.arg("--no-replace-objects").arg("-C").arg(root);
+    let mut command = git_command(root);
+    command.arg("--no-replace-objects");
     command
 }
 

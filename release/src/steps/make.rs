@@ -37,7 +37,8 @@ pub(crate) fn keys(site: &Site) -> Result<String> {
     files::create_folder(&site.dir())?;
     for key in [site.minisign_public_key(), site.openpgp_public_key()] {
         let from = site.given_public_keys.join(key.file_name().unwrap_or_default());
-        let bytes = fs::read(&from).with_context(|| format!("cannot read the public key {}", from.display()))?;
+        let cannot = || format!("cannot read the public key {}; `cairn-release keygen` makes one", from.display());
+        let bytes = fs::read(&from).with_context(cannot)?;
         files::write_bytes(&key, FILE_MODE, &bytes)?;
     }
     Ok(String::new())

@@ -6,7 +6,7 @@ use std::path::Path;
 use cairn_release::audit::{Audit, Audited, Layout, audit};
 use cairn_release::publish::{Bucket, Credentials, Error, Folder, State, Store};
 
-use crate::fixture::{Made, Maker, VERSION, client, contents, write};
+use crate::fixture::{Made, Maker, VERSION, cairn_release, client, contents, said, write};
 use crate::server::{Reply, Server};
 
 /// A site in a folder with one release.
@@ -46,6 +46,27 @@ fn what_was_published_passes_from_a_folder_and_over_http() {
     let bucket = Bucket::new(&server.url, client(), Credentials::None).unwrap();
     let over_http = audit(&Audit { local: Some(&made.dir), ..request(&bucket, &maker.public_key) }).unwrap();
     assert_eq!(over_http, audited);
+}
+
+#[test]
+fn a_workflow_audits_the_repository_that_it_runs_for_unless_a_place_is_named() {
+    let maker = Maker::new();
+    let made = maker.usual();
+    let dir = made.dir.clone();
+    let server = Server::start(move |got| {
+        let name = got.path.strip_prefix("/cairn/cairn/releases/download/v1.2.3/").expect("a file of the release");
+        Reply::new(200, fs::read(dir.join(name)).unwrap())
+    });
+    let command = || {
+        let mut command = cairn_release("audit");
+        command.env("GITHUB_REPOSITORY", "cairn/cairn").env("GITHUB_SERVER_URL", &server.url);
+        command.arg("--public-key").arg(&maker.public_key).args(["--version", VERSION]);
+        command
+    };
+    assert!(said(&mut command()).starts_with("1.2.3: 8 files, "));
+    let asked = server.log().len();
+    said(command().arg("--folder").arg(site(&made).path()));
+    assert_eq!(server.log().len(), asked, "it looked at the repository, too");
 }
 
 #[test]

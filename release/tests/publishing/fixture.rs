@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use cairn_release::checksum;
@@ -21,6 +22,25 @@ pub(crate) const EPOCH: u64 = 1_700_000_000;
 
 /// The version that most tests publish.
 pub(crate) const VERSION: &str = "1.2.3";
+
+/// The program with one of its commands, without what a runner's environment says.
+pub(crate) fn cairn_release(name: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cairn-release"));
+    let ours = |variable: &std::ffi::OsStr| variable.to_string_lossy().starts_with("GITHUB_");
+    std::env::vars_os().map(|(variable, _)| variable).filter(|variable| ours(variable)).for_each(|variable| {
+        command.env_remove(variable);
+    });
+    command.arg(name);
+    command
+}
+
+/// What a command that ends well prints.
+#[track_caller]
+pub(crate) fn said(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
 
 /// One key and the releases that are signed with it.
 pub(crate) struct Maker {

@@ -2,13 +2,14 @@
 //! one.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use cairn_release::digest::digest_with;
 use cairn_release::publish::{Error, GitHub, Secret, Step, Target, Verified};
 use serde_json::{Value, json};
 
-use crate::fixture::{Made, Maker, VERSION, client, kill_everywhere};
+use crate::fixture::{Made, Maker, VERSION, cairn_release, client, contents, kill_everywhere, said};
 use crate::server::{Got, Reply, Server};
 
 const TOKEN: &str = "hunter2";
@@ -154,6 +155,31 @@ impl Target for Service {
     fn steps<'a>(&'a self, release: &'a Verified) -> Result<Vec<Box<dyn Step + 'a>>, Error> {
         self.target.steps(release)
     }
+}
+
+/// The command that publishes, as the workflow's job has its environment.
+fn publish_command(made: &Made, service: &Service) -> Command {
+    let mut command = cairn_release("publish");
+    command.arg("--dir").arg(&made.dir).arg("--public-key").arg(&made.public_key).args(["--version", VERSION]);
+    command.env("GITHUB_REPOSITORY", "cairn/cairn").env("GITHUB_API_URL", &service.server.url);
+    command.env("GITHUB_TOKEN", TOKEN);
+    command
+}
+
+#[test]
+fn a_workflow_publishes_to_the_repository_that_it_runs_for() {
+    let ((_maker, made), service) = (usual(), Service::new());
+    said(&mut publish_command(&made, &service));
+    assert!(service.files("v1.2.3") == (true, made.files()));
+}
+
+#[test]
+fn a_workflow_publishes_to_another_place_where_one_is_named() {
+    let ((_maker, made), service) = (usual(), Service::new());
+    let site = tempfile::tempdir().unwrap();
+    said(publish_command(&made, &service).arg("--folder").arg(site.path()));
+    assert_eq!(contents(&site.path().join("releases").join(VERSION)), made.files());
+    assert_eq!(service.server.log(), Vec::<String>::new());
 }
 
 fn usual() -> (Maker, Made) {

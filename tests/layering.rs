@@ -44,7 +44,16 @@ fn assert_free_of(crates: &[&str], forbidden: &[&str]) {
 #[test]
 fn tools_and_the_pure_crates_never_link_rocksdb() {
     assert_free_of(
-        &["cairn-ctl", "cairn-client", "cairn-bench", "cairn-state", "cairn-consensus", "cairn-wal", "cairn-storage"],
+        &[
+            "cairn-ctl",
+            "cairn-client",
+            "cairn-bench",
+            "cairn-fuzz",
+            "cairn-state",
+            "cairn-consensus",
+            "cairn-wal",
+            "cairn-storage",
+        ],
         &[CPP, "rocksdb", "cairn-rocks"],
     );
 }

@@ -36,8 +36,9 @@ const ZIG_NAME: &str = "/zig";
 const WORK_NAME: &str = "/work";
 const CACHE_NAME: &str = "/cache";
 
-/// zig's cache in the target folder.
-const ZIG_CACHE: &str = "zig";
+/// zig's cache in the target folder. zig finds its compiled libraries there by what it was told to compile, not by the folder
+/// in which it started, which they name: the cache takes another name when [`write_linker`] starts zig elsewhere.
+const ZIG_CACHE: &str = "zig-from-root";
 
 /// Folder of linkers in the target folder, one for each platform.
 const LINKERS: &str = "linker";

@@ -12,7 +12,7 @@ use crate::compile::{self, Build, Circumstances};
 use crate::files;
 use crate::gates::difference::difference;
 use crate::plan::Target;
-use crate::site::Site;
+use crate::site::{Site, target_dir_name};
 use crate::steps::{make, no_violations};
 use crate::toolchain::require;
 use crate::tree;
@@ -47,7 +47,7 @@ pub fn rebuild(site: &Site, targets: &[&Target]) -> Result<String> {
                 tree: &tree,
                 target,
                 toolchain: &toolchain,
-                target_dir: &folder.join("target"),
+                target_dir: &folder.join(target_dir_name(&toolchain)),
                 commit: site.plan.commit.as_deref(),
                 circumstances: circumstances(&home)?,
             },

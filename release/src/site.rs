@@ -9,6 +9,19 @@ use crate::plan::{Artifact, ArtifactKind, Plan, Target};
 use crate::sbom::Inventory;
 use crate::toolchain::Toolchain;
 
+/// Name of cargo's target folder.
+const TARGET_DIR: &str = "target";
+
+/// The same for builds that compile the standard library. The build script of proc-macro2 watches the variable that allows
+/// it: in one folder, builds with and without would run it again in turn, and all behind it, up to RocksDB.
+const STD_TARGET_DIR: &str = "target-std";
+
+/// Name of cargo's target folder for builds with a toolchain.
+#[must_use]
+pub const fn target_dir_name(toolchain: &Toolchain) -> &'static str {
+    if toolchain.builds_std { STD_TARGET_DIR } else { TARGET_DIR }
+}
+
 /// The plan and the places of one run.
 #[derive(Debug)]
 pub struct Site {
@@ -165,7 +178,7 @@ impl Site {
     /// Cargo's target folder.
     #[must_use]
     pub fn target_dir(&self) -> PathBuf {
-        self.work.join("target")
+        self.work.join(TARGET_DIR)
     }
 
     /// The target that this machine runs without emulation, or the first; the one for glibc comes before the static one.

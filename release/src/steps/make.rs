@@ -20,7 +20,7 @@ use crate::process;
 use crate::provenance::{Material, Statement};
 use crate::repository::{apt, openpgp, yum};
 use crate::sbom::{self, Inventory, Request, ShippedFile, Subject, precursor};
-use crate::site::Site;
+use crate::site::{Site, target_dir_name};
 use crate::site_bundle;
 use crate::source::{self, tree::GitTree, vendor};
 use crate::steps::{PACKAGES, no_violations};
@@ -104,7 +104,7 @@ pub(crate) fn build(site: &Site) -> Result<String> {
                 tree: &site.tree(),
                 target,
                 toolchain: &toolchain,
-                target_dir: &site.target_dir(),
+                target_dir: &site.work.join(target_dir_name(&toolchain)),
                 commit: site.plan.commit.as_deref(),
                 circumstances: Circumstances::default(),
             },

@@ -12,7 +12,8 @@ use cairn_release::journal::{JOURNAL_NAME, Journal};
 use cairn_release::plan::Scope;
 use cairn_release::rebuild;
 use cairn_release::run::{self, Outcome, Step};
-use cairn_release::site::{SecretKeys, Site};
+use cairn_release::site::{SecretKeys, Site, target_dir_name};
+use cairn_release::toolchain::Toolchain;
 
 use crate::fixture::{VERSION, plan, plan_within};
 
@@ -152,6 +153,16 @@ fn a_dry_run_of_the_engine_names_its_archives_and_makes_none() {
     for name in ["librocksdb.a", "libc++.a"] {
         assert!(said.contains(&site.out.join(name).display().to_string()) && !site.out.join(name).exists(), "{said}");
     }
+}
+
+/// In one folder, each would compile RocksDB again after the other.
+#[test]
+fn builds_with_and_without_the_standard_library_share_no_target_folder() {
+    let out = tempfile::tempdir().unwrap();
+    let site = native_site(out.path());
+    let toolchain = site.toolchain(site.native()).unwrap();
+    let other = Toolchain { builds_std: !toolchain.builds_std, ..toolchain.clone() };
+    assert_ne!(target_dir_name(&toolchain), target_dir_name(&other));
 }
 
 /// A site whose one target has a toolchain here.

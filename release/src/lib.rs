@@ -50,6 +50,7 @@ pub mod smoke;
 pub mod source;
 pub mod steps;
 pub mod support;
+pub mod tag;
 pub mod tarball;
 pub mod toolchain;
 pub mod tree;

@@ -11,6 +11,8 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use toml::value::{Date, Datetime};
 
+use crate::changelog::Stage;
+
 /// Line before the generated table.
 pub const TABLE_START: &str = "<!-- supported versions: generated from support.toml -->";
 
@@ -185,23 +187,37 @@ pub fn answer(root: &Path, day: Option<&str>) -> Result<String> {
     let text = fs::read_to_string(root.join("support.toml")).context("cannot read support.toml")?;
     let support = Support::parse(&text).map_err(anyhow::Error::msg)?;
     let Some(day) = day else { return Ok(support.table()) };
-    let date = day.parse::<Datetime>().ok().filter(|day| day.time.is_none()).and_then(|day| day.date);
-    let day = date.with_context(|| format!("{day:?} is no day as YYYY-MM-DD"))?;
+    let day = parse_day(day)?;
     Ok(support.backports(Fix::Security, day).map(|branch| format!("{}\n", branch.name)).collect())
 }
 
-/// The gate: `support.toml` is valid, knows the version's branch, and the document's table is the one made of it.
+/// Reads a day like 2030-12-31.
+///
+/// # Errors
+///
+/// It is none.
+pub fn parse_day(text: &str) -> Result<Date> {
+    let day = text.parse::<Datetime>().ok().filter(|day| day.time.is_none() && day.offset.is_none());
+    day.and_then(|day| day.date).with_context(|| format!("{text:?} is no day as YYYY-MM-DD"))
+}
+
+/// The gate: `support.toml` is valid, knows the version's branch, with its dates if it is released, and the document's
+/// table is the one made of it.
 ///
 /// `document` is the name of the file that holds the table, for the messages.
 #[must_use]
-pub fn check(support_toml: &str, version: &str, document: &str, text: &str) -> Vec<String> {
+pub fn check(support_toml: &str, version: &str, stage: Stage, document: &str, text: &str) -> Vec<String> {
     let support = match Support::parse(support_toml) {
         Ok(support) => support,
         Err(why) => return vec![why],
     };
     let mut violations = Vec::new();
-    if support.branch_of(version).is_none() {
-        violations.push(format!("support.toml has no branch for version {version}; add it"));
+    match support.branch_of(version) {
+        None => violations.push(format!("support.toml has no branch for version {version}; add it")),
+        Some(Branch { name, dates: None, .. }) if stage == Stage::Release => {
+            violations.push(format!("support.toml has no dates for branch {name}, which is released; promise them"));
+        }
+        Some(_) => {}
     }
     match with_table(text, &support.table()) {
         Ok(wanted) if wanted == text => {}

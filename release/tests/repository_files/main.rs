@@ -7,6 +7,7 @@ mod dockerfiles;
 mod github;
 mod programs;
 mod support;
+mod tag;
 mod workflows;
 
 use std::fs;

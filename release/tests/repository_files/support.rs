@@ -1,5 +1,6 @@
 //! Supported versions: what `support.toml` may say and what follows from it.
 
+use cairn_release::changelog::Stage;
 use cairn_release::support::{self, Fix, State, Support, TABLE_END, TABLE_START};
 use toml::value::Date;
 
@@ -42,7 +43,13 @@ fn refused(from: &str, to: &str, why: &str) {
 
 #[test]
 fn the_committed_table_is_the_one_of_the_file() {
-    let found = support::check(&source_file("support.toml"), &version(), "SECURITY.md", &source_file("SECURITY.md"));
+    let found = support::check(
+        &source_file("support.toml"),
+        &version(),
+        Stage::Rehearsal,
+        "SECURITY.md",
+        &source_file("SECURITY.md"),
+    );
     assert_eq!(found, Vec::<String>::new());
 }
 
@@ -61,18 +68,28 @@ fn the_table_has_a_line_for_each_branch() {
 #[test]
 fn another_table_than_the_generated_one_is_refused() {
     let good = document(&Support::parse(GOOD).unwrap().table());
-    assert_eq!(support::check(GOOD, "1.1.3", "S.md", &good), Vec::<String>::new());
+    assert_eq!(support::check(GOOD, "1.1.3", Stage::Release, "S.md", &good), Vec::<String>::new());
     let stale = exchange(&good, "2031-12-01", "2032-12-01");
     assert_eq!(
-        support::check(GOOD, "1.1.3", "S.md", &stale),
+        support::check(GOOD, "1.1.3", Stage::Release, "S.md", &stale),
         ["S.md: its table of supported versions is not the one of support.toml; generate it again"]
     );
     assert_eq!(support::with_table(&stale, &Support::parse(GOOD).unwrap().table()).unwrap(), good);
 }
 
 #[test]
+fn a_release_of_a_branch_without_dates_is_refused() {
+    let good = document(&Support::parse(GOOD).unwrap().table());
+    assert_eq!(support::check(GOOD, "1.2.0", Stage::Rehearsal, "S.md", &good), Vec::<String>::new());
+    assert_eq!(
+        support::check(GOOD, "1.2.0", Stage::Release, "S.md", &good),
+        ["support.toml has no dates for branch 1.2, which is released; promise them"]
+    );
+}
+
+#[test]
 fn a_document_without_markers_and_a_version_without_branch_are_refused() {
-    let found = support::check(GOOD, "2.0.0", "S.md", "no table");
+    let found = support::check(GOOD, "2.0.0", Stage::Rehearsal, "S.md", "no table");
     assert_eq!(found[0], "support.toml has no branch for version 2.0.0; add it");
     assert!(found[1].starts_with("S.md: it must have the lines "), "{found:?}");
     let twice = document("").repeat(2);

@@ -7,13 +7,17 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use toml::value::Date;
 
 use crate::digest::is_sha256;
-use crate::files;
+use crate::files::{self, FILE_MODE};
+use crate::support;
+
+/// File with the changelog in the source tree.
+pub const CHANGELOG_NAME: &str = "CHANGELOG.md";
 
 /// Folder of the fragments in the source tree.
 pub const FRAGMENTS_FOLDER: &str = "changelog.d";
@@ -187,8 +191,6 @@ impl Section {
 
 /// The changelog with the fragments folded into the section of a version, which gets this day.
 ///
-/// The fragments' files are the caller's to delete, in the same commit.
-///
 /// # Errors
 ///
 /// The version has been released already, or there is nothing to say about it.
@@ -208,6 +210,48 @@ pub fn fold(changelog: &str, fragments: &[Fragment], version: &str, day: Date) -
     Ok(format!("{}\n\n{section}{others}", head.trim_end()))
 }
 
+/// What folding the fragments of a source tree changes in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Folding {
+    /// The section of the version, for the one who folds to read.
+    pub section: Section,
+    /// New text of `CHANGELOG.md`.
+    changelog: String,
+    /// The fragments' files, which are in it now.
+    pub fragments: Vec<PathBuf>,
+}
+
+impl Folding {
+    /// Reads `CHANGELOG.md` and the fragments of the tree at `root`.
+    ///
+    /// # Errors
+    ///
+    /// A file cannot be read or is no fragment, the version was released already, or the section would not be what
+    /// [`check`] wants of a release.
+    pub fn plan(root: &Path, version: &str, day: Date) -> Result<Self> {
+        let folder = root.join(FRAGMENTS_FOLDER);
+        let fragments = read_fragments(&folder)?;
+        let before = fs::read_to_string(root.join(CHANGELOG_NAME)).context("cannot read CHANGELOG.md")?;
+        let changelog = fold(&before, &fragments, version, day).map_err(anyhow::Error::msg)?;
+        let violations = check(&changelog, &[], version, Stage::Release);
+        ensure!(violations.is_empty(), "{}", violations.join("\n"));
+        let section = Section::find(&changelog, version).context("the section that was made is not found")?;
+        let fragments = fragments.iter().map(|fragment| folder.join(&fragment.file)).collect();
+        Ok(Self { section, changelog, fragments })
+    }
+
+    /// Writes `CHANGELOG.md`, then deletes the fragments: killed between the two, it leaves fragments that the gate
+    /// refuses and git has still.
+    ///
+    /// # Errors
+    ///
+    /// A file cannot be written or deleted.
+    pub fn apply(&self, root: &Path) -> Result<()> {
+        files::write_bytes(&root.join(CHANGELOG_NAME), FILE_MODE, self.changelog.as_bytes())?;
+        self.fragments.iter().try_for_each(|fragment| files::remove_if_there(fragment))
+    }
+}
+
 /// The gate: the changelog says what somebody who takes this version must know.
 #[must_use]
 pub fn check(changelog: &str, fragments: &[Fragment], version: &str, stage: Stage) -> Vec<String> {
@@ -219,7 +263,8 @@ pub fn check(changelog: &str, fragments: &[Fragment], version: &str, stage: Stag
     }
     let mut violations = Vec::new();
     if stage == Stage::Release {
-        if section.as_ref().is_some_and(|section| section.date.as_deref().is_none_or(|date| !is_day(date))) {
+        let day = section.as_ref().and_then(|section| section.date.as_deref());
+        if day.is_none_or(|day| support::parse_day(day).is_err()) {
             violations.push(format!("the section of {version} in CHANGELOG.md has no day of the form (2030-12-31)"));
         }
         let waiting = fragments.iter().map(|f| format!("{FRAGMENTS_FOLDER}/{} is not in CHANGELOG.md yet", f.file));
@@ -342,9 +387,4 @@ fn parts(body: &str) -> Vec<(String, String)> {
         (heading.trim().to_owned(), text.trim().to_owned())
     });
     first.into_iter().chain(rest).collect()
-}
-
-/// Whether the text is a day like 2030-12-31.
-fn is_day(text: &str) -> bool {
-    text.parse::<toml::value::Datetime>().is_ok_and(|d| d.date.is_some() && d.time.is_none() && d.offset.is_none())
 }

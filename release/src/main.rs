@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use cairn_release::changelog::Folding;
 use cairn_release::plan::{Plan, Scope};
 use cairn_release::rehearse::{self, Rehearsal};
 use cairn_release::repository::openpgp;
@@ -52,6 +53,8 @@ enum Command {
     Rehearse(Rehearse),
     /// Print the table of supported versions that SECURITY.md has, or the branches that need a backport today.
     Support(Support),
+    /// Fold the fragments of changelog.d into CHANGELOG.md as the section of the version, and print it.
+    Changelog(Changelog),
 }
 
 #[derive(Args)]
@@ -211,6 +214,19 @@ struct Support {
     backports: Option<String>,
 }
 
+#[derive(Args)]
+struct Changelog {
+    /// Root of the source tree [default: the one around the current folder].
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// The day of the release as YYYY-MM-DD.
+    #[arg(long, value_name = "DAY")]
+    fold: String,
+    /// Print the section and the fragments that are in it, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
 fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(code) => code,
@@ -276,6 +292,7 @@ fn run(command: Command) -> Result<ExitCode> {
             let root = root_of(root)?;
             print!("{}", support::answer(&root, backports.as_deref())?);
         }
+        Command::Changelog(args) => run_changelog(args)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -319,6 +336,17 @@ fn run_keygen(args: &Keygen) -> Result<()> {
         openpgp::generate(user_id, args.created, secret, public, passphrase.as_deref())?;
     }
     Ok(())
+}
+
+fn run_changelog(Changelog { root, fold, dry_run }: Changelog) -> Result<()> {
+    let root = root_of(root)?;
+    let version = workspace::plan(&root, Scope::Full)?.version;
+    let folding = Folding::plan(&root, &version, support::parse_day(&fold)?)?;
+    print!("{}", folding.section.to_markdown());
+    for fragment in &folding.fragments {
+        eprintln!("{} {}", if dry_run { "would delete" } else { "deleted" }, fragment.display());
+    }
+    if dry_run { Ok(()) } else { folding.apply(&root) }
 }
 
 fn root_of(given: Option<PathBuf>) -> Result<PathBuf> {

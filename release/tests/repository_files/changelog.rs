@@ -1,9 +1,12 @@
 //! The changelog: how changes become a section, and a section the release notes.
 
 use std::fs;
+use std::process::Command;
 
 use cairn_release::changelog::{self, Asset, FRAGMENTS_FOLDER, Fragment, Section, Stage};
+use cairn_release::process::output;
 use cairn_release::support::day_of;
+use tempfile::TempDir;
 
 use crate::{exchange, source_file, source_tree, version};
 
@@ -95,6 +98,61 @@ None.
 "
     );
     assert_eq!(changelog::check(&folded, &[], "1.1.0", Stage::Release), Vec::<String>::new());
+}
+
+/// A tree with a version, this changelog and a fragment.
+fn tree(changelog: &str) -> TempDir {
+    let root = tempfile::tempdir().unwrap();
+    for (name, text) in [
+        ("Cargo.toml", "[workspace.package]\nversion = \"1.1.0\"\n"),
+        ("release/release.toml", "sequence = 1\n"),
+        ("CHANGELOG.md", changelog),
+        ("changelog.d/README.md", "how to"),
+        ("changelog.d/first.added.md", "One line.\n"),
+    ] {
+        let path = root.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    root
+}
+
+fn fold_command(root: &TempDir, day: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cairn-release"));
+    command.args(["changelog", "--fold", day, "--root"]).arg(root.path()).env("SOURCE_DATE_EPOCH", "0");
+    command
+}
+
+#[test]
+fn the_command_folds_and_deletes_the_fragments_or_only_says_so() {
+    let root = tree(CHANGELOG);
+    let (fragment, changelog) = (root.path().join("changelog.d/first.added.md"), root.path().join("CHANGELOG.md"));
+    let said = output(fold_command(&root, "2030-12-31").arg("--dry-run")).unwrap();
+    assert!(said.starts_with("## 1.1.0 (2030-12-31)\n") && said.contains("- One line.\n"), "{said}");
+    assert!(fragment.exists() && fs::read_to_string(&changelog).unwrap() == CHANGELOG);
+    assert_eq!(output(&mut fold_command(&root, "2030-12-31")).unwrap(), said);
+    let folded = fs::read_to_string(&changelog).unwrap();
+    assert!(folded.contains(&said) && folded.contains("## 1.0.0 (2030-01-31)"), "{folded}");
+    assert!(!fragment.exists() && root.path().join("changelog.d/README.md").exists());
+    let again = output(&mut fold_command(&root, "2031-01-01")).unwrap_err();
+    assert!(format!("{again:#}").contains("1.1.0 was released on 2030-12-31; raise the version"), "{again:#}");
+}
+
+#[test]
+fn the_command_refuses_what_a_release_would_be_refused_for() {
+    for (changelog, day, why) in [
+        (CHANGELOG, "tomorrow", "\"tomorrow\" is no day as YYYY-MM-DD"),
+        (
+            &*exchange(CHANGELOG, "### Downgrade\n\nNothing to do.\n\n", ""),
+            "2030-12-31",
+            "has no part \"### Downgrade\"",
+        ),
+    ] {
+        let root = tree(changelog);
+        let error = format!("{:#}", output(&mut fold_command(&root, day)).unwrap_err());
+        assert!(error.contains(why), "{error}");
+        assert_eq!(fs::read_to_string(root.path().join("CHANGELOG.md")).unwrap(), changelog);
+    }
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Checks what is published as a stranger would: downloads a version and verifies it with nothing but the public key.
 //!
 //! On a site the index and the channel must agree with the signed manifest; with a local release folder every byte must
-//! be equal to it. The first difference is named. Trees (package repositories) are checked by their own clients.
+//! be equal to it. The first difference is named. Trees (package repositories) are checked by their own clients. A place
+//! that has no release folder, such as a registry, is only asked for what a local release has.
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -9,9 +10,14 @@ use std::path::Path;
 
 use crate::digest::{Digest, digest_with};
 use crate::files;
+use crate::machine::Machine;
 use crate::manifest::{MANIFEST_NAME, Manifest};
-use crate::plan::SIGNATURE_SUFFIX;
-use crate::publish::{CHANNEL_PATH, Channel, Error, INDEX_PATH, Index, State, Store, read_channel, read_index};
+use crate::plan::{ArtifactKind, SIGNATURE_SUFFIX};
+use crate::publish::{
+    self, CHANNEL_PATH, Channel, Error, INDEX_PATH, Index, Mode, Outcome, Release, Report, State, Store, Target,
+    read_channel, read_index,
+};
+use crate::smoke;
 use crate::verify::{self, MAX_SMALL_FILE_BYTES, Request};
 
 /// Largest file of a release.
@@ -65,6 +71,18 @@ pub struct Audited {
 ///
 /// The place does not answer, the version does not verify, or the first difference from index, channel or local folder.
 pub fn audit(request: &Audit<'_>) -> Result<Audited, Error> {
+    audit_and(request, |_, _| Ok(()))
+}
+
+/// As [`audit`], and then looks at the folder with the verified files, which does not stay.
+///
+/// # Errors
+///
+/// As [`audit`], or what `look` finds.
+pub fn audit_and(
+    request: &Audit<'_>,
+    look: impl FnOnce(&Path, &Manifest) -> Result<(), Error>,
+) -> Result<Audited, Error> {
     let store = request.store;
     let index = match request.layout {
         Layout::Site => Some(read_index(store)?),
@@ -92,7 +110,64 @@ pub fn audit(request: &Audit<'_>) -> Result<Audited, Error> {
     if let Some(local) = request.local {
         compare_folders(local, scratch.path())?;
     }
+    look(scratch.path(), &manifest)?;
     Ok(Audited { manifest, state, files, bytes })
+}
+
+/// Unpacks every archive for this machine in a folder of verified files, and puts and gets with its programs.
+///
+/// # Errors
+///
+/// There is no such archive, or one cannot be unpacked or does not work.
+pub fn use_archives(dir: &Path, manifest: &Manifest) -> Result<(), Error> {
+    let machine = Machine::ALL.into_iter().find(|machine| machine.uname() == std::env::consts::ARCH);
+    let target = machine.map_or("linux", Machine::debian);
+    // `linux-amd64` and `linux-amd64-musl`, whose programs are static.
+    let ours = |of: &str| of.strip_prefix("linux-").is_some_and(|of| of.split('-').next() == Some(target));
+    let archives = manifest.files.iter().filter(|entry| entry.kind == ArtifactKind::Archive);
+    let mut archives = archives.filter(|entry| entry.target.as_deref().is_some_and(ours)).peekable();
+    if archives.peek().is_none() {
+        return Err(differs(MANIFEST_NAME, format!("lists no archive for this machine, {}", std::env::consts::ARCH)));
+    }
+    for entry in archives {
+        let works = || {
+            let scratch = tempfile::tempdir()?;
+            let top_folder = entry.name.strip_suffix(".tar.gz").unwrap_or(&entry.name);
+            smoke::smoke(&smoke::unpack_top(&dir.join(&entry.name), top_folder, scratch.path())?, &[])
+        };
+        works().map_err(|e| differs(&entry.name, format!("does not work on this machine: {e:#}")))?;
+    }
+    Ok(())
+}
+
+/// The version that a flat place such as the newest GitHub release has; its manifest says so, which is not verified yet.
+///
+/// # Errors
+///
+/// The place does not answer or has none.
+pub fn version_at(store: &dyn Store) -> Result<String, Error> {
+    let mut bytes = Vec::new();
+    let found = store.read_with(MANIFEST_NAME, &mut |_, reader| {
+        bytes.clear();
+        reader.take(MAX_SMALL_FILE_BYTES).read_to_end(&mut bytes).map(drop)
+    })?;
+    if !found {
+        return Err(differs(&store.name(), format!("has no {MANIFEST_NAME}: nothing is published there")));
+    }
+    Ok(Manifest::parse(&bytes).map_err(|why| differs(MANIFEST_NAME, why))?.version)
+}
+
+/// Asks a place whether all of a local release is there, without changing anything.
+///
+/// # Errors
+///
+/// The release does not verify, the place does not answer, or the first thing that it lacks or has otherwise.
+pub fn audit_target(target: &dyn Target, release: &Release<'_>) -> Result<Report, Error> {
+    let report = publish::publish(target, release, Mode::DryRun)?;
+    match report.steps.iter().find(|(_, outcome)| *outcome == Outcome::Uploaded) {
+        Some((name, _)) => Err(differs(name, format!("is not at {}", report.target))),
+        None => Ok(report),
+    }
 }
 
 struct Download<'a> {

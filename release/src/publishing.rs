@@ -42,18 +42,13 @@ pub(crate) struct Publish {
     version: String,
     #[command(flatten)]
     place: Place,
-    /// OCI registry to publish the images to, such as https://registry.example.
-    #[arg(long, value_name = "URL", requires = "repository", group = "places")]
-    registry: Option<String>,
-    /// Name of the images in the registry, such as cairn/cairnd.
-    #[arg(long, value_name = "NAME", requires = "registry")]
-    repository: Option<String>,
-    /// OCI layout with the images.
-    #[arg(long, value_name = "DIR", requires = "registry")]
-    layout: Option<PathBuf>,
-    /// Further folder that the site serves, as PLACE=DIR, such as apt=dist/repositories/apt.
+    /// Further folder that the site serves, as PLACE=DIR, such as apt=dist/repositories/apt; GitHub, which has no folders,
+    /// takes its files beside the release's.
     #[arg(long, value_name = "PLACE=DIR")]
     tree: Vec<String>,
+    /// Changelog, of which the notes of a GitHub release are made.
+    #[arg(long, value_name = "FILE")]
+    changelog: Option<PathBuf>,
     /// Ask what is there, and change nothing.
     #[arg(long)]
     dry_run: bool,
@@ -67,7 +62,7 @@ pub(crate) struct Audit {
     /// File with the minisign public key.
     #[arg(long, value_name = "FILE")]
     public_key: PathBuf,
-    /// Version to check [default: the one that the channel `stable` names].
+    /// Version to check [default: the one that the channel `stable` names, or GitHub's newest release].
     #[arg(long, value_name = "VERSION")]
     version: Option<String>,
     /// Lowest release number to accept.
@@ -76,6 +71,9 @@ pub(crate) struct Audit {
     /// Release folder that the published files must be equal to.
     #[arg(long, value_name = "DIR")]
     local: Option<PathBuf>,
+    /// Put and get with the programs of the archives for this machine, too.
+    #[arg(long = "use")]
+    uses: bool,
 }
 
 #[derive(Args)]
@@ -90,11 +88,20 @@ struct Place {
     // Not clap's `env`: a runner sets the variable, and the other places would be in conflict with it there.
     #[arg(long, value_name = "OWNER/NAME", group = "places")]
     github: Option<String>,
+    /// OCI registry with the images, such as https://registry.example.
+    #[arg(long, value_name = "URL", requires = "repository", group = "places")]
+    registry: Option<String>,
+    /// Name of the images in the registry, such as cairn/cairnd.
+    #[arg(long, value_name = "NAME", requires = "registry")]
+    repository: Option<String>,
+    /// OCI layout with the images.
+    #[arg(long, value_name = "DIR", requires = "registry")]
+    layout: Option<PathBuf>,
 }
 
 impl Place {
     /// The repository that the arguments name, or the one of the workflow that runs.
-    fn repository(&self) -> Option<String> {
+    fn github_repository(&self) -> Option<String> {
         self.github.clone().or_else(|| std::env::var(GITHUB_REPOSITORY_VARIABLE).ok())
     }
 }
@@ -111,7 +118,7 @@ pub(crate) fn publish(args: &Publish) -> Result<()> {
         public_key: &args.public_key,
         version: &args.version,
         trees: &trees,
-        layout: args.layout.as_deref(),
+        layout: args.place.layout.as_deref(),
     };
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Publish };
     print!("{}", publish::publish(&*target(args)?, &release, mode)?);
@@ -124,16 +131,20 @@ fn tree(text: &str) -> Result<Tree> {
 }
 
 fn target(args: &Publish) -> Result<Box<dyn Target>> {
-    Ok(match (&args.place.folder, &args.place.http, &args.registry, &args.repository) {
+    Ok(match (&args.place.folder, &args.place.http, &args.place.registry, &args.place.repository) {
         (Some(folder), ..) => Box::new(Folder::new(folder)),
         (_, Some(url), ..) => Box::new(Bucket::new(url, Client::new(), Credentials::from_environment())?),
         (_, _, Some(url), Some(name)) => Box::new(Registry::new(url, name, Client::new(), Login::from_environment())?),
         _ => {
             let none = "no place to publish to: give --folder, --http, --registry with --repository, or --github";
-            let name = args.place.repository().context(none)?;
+            let name = args.place.github_repository().context(none)?;
+            let changelog = args.changelog.as_deref().context("give --changelog: a GitHub release has notes")?;
+            let changelog =
+                std::fs::read_to_string(changelog).with_context(|| format!("cannot read {}", changelog.display()))?;
             let token = Secret::from_environment(GITHUB_TOKEN_VARIABLE)
                 .with_context(|| format!("set {GITHUB_TOKEN_VARIABLE} to a token that may write releases"))?;
-            Box::new(GitHub::new(&variable_or(GITHUB_API_VARIABLE, GITHUB_API), &name, Client::new(), token)?)
+            let api = variable_or(GITHUB_API_VARIABLE, GITHUB_API);
+            Box::new(GitHub::new(&api, &name, Client::new(), token, changelog)?)
         }
     })
 }
@@ -143,27 +154,49 @@ fn variable_or(variable: &str, default: &str) -> String {
 }
 
 pub(crate) fn audit(args: &Audit) -> Result<()> {
+    if let (Some(url), Some(name)) = (&args.place.registry, &args.place.repository) {
+        return audit_registry(args, url, name);
+    }
+    let mut version = args.version.clone();
     let (store, layout): (Box<dyn Store>, _) = match (&args.place.folder, &args.place.http) {
         (Some(folder), _) => (Box::new(Folder::new(folder)), Layout::Site),
         (_, Some(url)) => (Box::new(Bucket::new(url, Client::new(), Credentials::from_environment())?), Layout::Site),
         _ => {
-            let none = "no place to look at: give --folder, --http or --github";
-            let name = args.place.repository().context(none)?;
-            let version = args.version.as_deref().context("a GitHub release is found by --version")?;
-            let server = variable_or(GITHUB_SERVER_VARIABLE, GITHUB_SERVER);
-            let url = format!("{server}/{name}/releases/download/v{version}");
+            let none = "no place to look at: give --folder, --http, --registry with --repository, or --github";
+            let name = args.place.github_repository().context(none)?;
+            let releases = format!("{}/{name}/releases", variable_or(GITHUB_SERVER_VARIABLE, GITHUB_SERVER));
             // No credentials: those of the environment belong to another service, and what is published needs none.
-            (Box::new(Bucket::new(&url, Client::new(), Credentials::None)?), Layout::Flat)
+            let at = |place: &str| Bucket::new(&format!("{releases}/{place}"), Client::new(), Credentials::None);
+            let newest = || audit::version_at(&at("latest/download")?);
+            let known = version.map_or_else(newest, Ok)?;
+            let bucket = at(&format!("download/v{known}"))?;
+            version = Some(known);
+            (Box::new(bucket), Layout::Flat)
         }
     };
-    let audited = audit::audit(&audit::Audit {
+    let request = audit::Audit {
         store: &*store,
         layout,
-        version: args.version.as_deref(),
+        version: version.as_deref(),
         public_key: &args.public_key,
         min_sequence: args.min_sequence,
         local: args.local.as_deref(),
-    })?;
+    };
+    let audited = if args.uses { audit::audit_and(&request, audit::use_archives)? } else { audit::audit(&request)? };
     println!("{}: {} files, {} bytes, all fit", audited.manifest.version, audited.files, audited.bytes);
+    Ok(())
+}
+
+/// Whether a registry has the images of a local release.
+fn audit_registry(args: &Audit, url: &str, name: &str) -> Result<()> {
+    let needs = "a registry has images and no release folder: give --version, --local and --layout to compare with";
+    let (Some(version), Some(dir), Some(layout)) = (&args.version, &args.local, &args.place.layout) else {
+        anyhow::bail!(needs);
+    };
+    let release = Release { dir, public_key: &args.public_key, version, trees: &[], layout: Some(layout) };
+    // No credentials: what is published is for everybody.
+    let registry = Registry::new(url, name, Client::new(), Login::Anonymous)?;
+    let report = audit::audit_target(&registry, &release)?;
+    println!("{version}: {} things at {}, all there", report.steps.len(), report.target);
     Ok(())
 }

@@ -35,12 +35,21 @@ const MAX_LOG_SHOWN: usize = 4 << 10;
 ///
 /// The archive cannot be read or has more than the one folder.
 pub fn unpack(archive: &Path, artifact: &Artifact, into: &Path) -> Result<PathBuf> {
+    let content = artifact.archive.as_ref().with_context(|| format!("{} has no programs", artifact.name))?;
+    unpack_top(archive, &content.top_folder, into)
+}
+
+/// As [`unpack`], for an archive of which only the name of its top folder is known.
+///
+/// # Errors
+///
+/// As [`unpack`].
+pub fn unpack_top(archive: &Path, top_folder: &str, into: &Path) -> Result<PathBuf> {
     let file = File::open(archive).with_context(|| format!("cannot read {}", archive.display()))?;
     tar::Archive::new(GzDecoder::new(file)).unpack(into)?;
-    let content = artifact.archive.as_ref().with_context(|| format!("{} has no programs", artifact.name))?;
-    let top = [content.top_folder.as_str()];
+    let top = [top_folder];
     files::check_names(into, top.into_iter(), top.into_iter())?;
-    Ok(into.join(&content.top_folder))
+    Ok(into.join(top_folder))
 }
 
 /// Starts the server of an unpacked archive on a free port, puts and gets a key, and stops it with SIGTERM. `emulator` is a

@@ -1,19 +1,25 @@
 //! A release on GitHub, or on what imitates its interface: a draft gets all files and is published last.
 //!
+//! Its notes are made of the changelog, whose section of the version must be ready for a release. GitHub has no folders:
+//! a tree must be flat, such as the site bundle with its sum and signature, and its files stand beside the release's.
+//!
 //! Only writers see a draft. Files are compared by the digest that the service states, or are downloaded where it states
 //! none. A file whose upload broke off is removed before it is sent again; nothing else is ever removed.
 //!
 //! The service gives some file names another form; such names are refused before anything is sent.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use serde::Deserialize;
 use serde_json::json;
 
 use super::client::{Answer, Body, Client, Request, Secret, base_url, encode_path};
-use super::{Error, Found, LocalFile, Part, Step, Target, Verified, compare};
+use super::{Error, Found, LocalFile, Part, Step, Target, Tree, Verified, compare};
+use crate::changelog::{self, Section, Stage};
 use crate::digest::{Digest, digest_with};
+use crate::manifest::Entry;
 
 /// Environment variables that give credentials.
 const HINT: &str = "GITHUB_TOKEN to a token that may write the repository's contents";
@@ -30,6 +36,9 @@ const ASSETS_PER_PAGE: usize = 100;
 /// Most pages of a list.
 const MAX_PAGES: usize = 100;
 
+/// Most characters of a release's notes.
+const MAX_NOTES_CHARS: usize = 125_000;
+
 /// State of a file that is complete.
 const UPLOADED: &str = "uploaded";
 
@@ -40,6 +49,7 @@ pub struct GitHub {
     repository: String,
     token: Secret,
     client: Client,
+    changelog: String,
 }
 
 /// A release as the service tells it.
@@ -64,12 +74,13 @@ struct Asset {
 }
 
 impl GitHub {
-    /// The repository `OWNER/NAME` at the interface's address, such as `https://api.github.com`.
+    /// The repository `OWNER/NAME` at the interface's address, such as `https://api.github.com`; `changelog` is the text of
+    /// the file with the sections of all versions.
     ///
     /// # Errors
     ///
     /// The address or the name is none.
-    pub fn new(base: &str, repository: &str, client: Client, token: Secret) -> Result<Self, Error> {
+    pub fn new(base: &str, repository: &str, client: Client, token: Secret, changelog: String) -> Result<Self, Error> {
         let plain = |part: &str| {
             !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) && part != ".."
         };
@@ -77,7 +88,51 @@ impl GitHub {
             let why = "is not OWNER/NAME of a repository".to_owned();
             return Err(Error::Input { what: repository.to_owned(), why });
         }
-        Ok(Self { base: base_url(base)?, repository: repository.to_owned(), token, client })
+        Ok(Self { base: base_url(base)?, repository: repository.to_owned(), token, client, changelog })
+    }
+
+    /// What the release says of itself.
+    fn notes(&self, release: &Verified) -> Result<String, Error> {
+        let version = release.manifest.version.as_str();
+        let input = |why: String| Error::Input { what: "the changelog".to_owned(), why };
+        let mut violations = changelog::check(&self.changelog, &[], version, Stage::Release);
+        let Some(section) = Section::find(&self.changelog, version) else { return Err(input(violations.join("; "))) };
+        let asset = |entry: &Entry| {
+            let Entry { name, size, sha256, .. } = entry.clone();
+            changelog::Asset { name, size, sha256 }
+        };
+        let assets: Vec<_> = release.manifest.files.iter().map(asset).collect();
+        let notes = changelog::release_notes(version, &section, &assets);
+        violations.extend(changelog::check_notes(&notes, version, &assets));
+        let chars = notes.chars().count();
+        if chars > MAX_NOTES_CHARS {
+            violations
+                .push(format!("the notes have {chars} characters, more than GitHub's {MAX_NOTES_CHARS}; shorten"));
+        }
+        if violations.is_empty() { Ok(notes) } else { Err(input(violations.join("; "))) }
+    }
+
+    /// The files of the release and those of its trees.
+    fn files(&self, release: &Verified) -> Result<Vec<LocalFile>, Error> {
+        let mut files = release.files.clone();
+        for tree in &release.trees {
+            let flat = Tree { at: String::new(), ..tree.clone() };
+            files.extend(flat.files()?.into_iter().map(|(_, file)| file));
+        }
+        for file in &files {
+            let same = files.iter().filter(|other| other.name == file.name).count();
+            let why = if file.name.contains('/') {
+                "is in a folder; GitHub has none"
+            } else if !keeps_name(&file.name) {
+                "GitHub would give this file another name"
+            } else if same > 1 {
+                "there are two files of this name"
+            } else {
+                continue;
+            };
+            return Err(Error::Input { what: file.name.clone(), why: why.to_owned() });
+        }
+        Ok(files)
     }
 
     fn request(&self, method: &'static str, rest: &str) -> Request {
@@ -117,12 +172,7 @@ impl Target for GitHub {
     }
 
     fn steps<'a>(&'a self, release: &'a Verified) -> Result<Vec<Box<dyn Step + 'a>>, Error> {
-        for file in &release.files {
-            if !keeps_name(&file.name) {
-                let why = "GitHub would give this file another name".to_owned();
-                return Err(Error::Input { what: file.name.clone(), why });
-            }
-        }
+        let (files, notes) = (self.files(release)?, self.notes(release)?);
         let tag = format!("v{}", release.manifest.version);
         let releases: Vec<Remote> = self.list("", RELEASES_PER_PAGE)?;
         let mut ours = releases.iter().filter(|remote| remote.tag_name == tag);
@@ -133,9 +183,10 @@ impl Target for GitHub {
         }
         let latest = is_latest(release, &releases);
         let state = RefCell::new(Known { remote: found, assets: None });
-        let session = Rc::new(Session { github: self, release, tag, latest, state });
+        let names = files.iter().map(|file| file.name.clone()).collect();
+        let session = Rc::new(Session { github: self, release, names, notes, tag, latest, state });
         let mut steps: Vec<Box<dyn Step + 'a>> = vec![Box::new(DraftStep(Rc::clone(&session)))];
-        for file in &release.files {
+        for file in files {
             steps.push(Box::new(AssetStep { session: Rc::clone(&session), file }));
         }
         steps.push(Box::new(PublishStep(session)));
@@ -161,6 +212,9 @@ fn keeps_name(name: &str) -> bool {
 struct Session<'a> {
     github: &'a GitHub,
     release: &'a Verified,
+    /// Names of all files that it should have.
+    names: BTreeSet<String>,
+    notes: String,
     tag: String,
     latest: bool,
     state: RefCell<Known>,
@@ -221,10 +275,11 @@ impl Step for DraftStep<'_> {
     }
 
     fn put(&self) -> Result<(), Error> {
-        let Session { github, release, tag, .. } = &*self.0;
+        let Session { github, release, tag, notes, .. } = &*self.0;
         let mut content = json!({
             "tag_name": tag,
             "name": format!("{} {}", release.manifest.product, release.manifest.version),
+            "body": notes,
             "draft": true,
             "prerelease": !release.version.pre.is_empty(),
         });
@@ -245,7 +300,7 @@ impl Step for DraftStep<'_> {
 /// A file of the release.
 struct AssetStep<'a> {
     session: Rc<Session<'a>>,
-    file: &'a LocalFile,
+    file: LocalFile,
 }
 
 impl AssetStep<'_> {
@@ -320,8 +375,7 @@ struct PublishStep<'a>(Rc<Session<'a>>);
 
 impl PublishStep<'_> {
     fn check_foreign(&self) -> Result<(), Error> {
-        let ours = |asset: &Asset| self.0.release.files.iter().any(|file| file.name == asset.name);
-        match self.0.assets()?.into_iter().find(|asset| !ours(asset)) {
+        match self.0.assets()?.into_iter().find(|asset| !self.0.names.contains(&asset.name)) {
             Some(asset) => Err(self.0.damaged(asset.name, "is not part of the release")),
             None => Ok(()),
         }
@@ -346,7 +400,9 @@ impl Step for PublishStep<'_> {
     fn put(&self) -> Result<(), Error> {
         self.check_foreign()?;
         let (github, remote) = (self.0.github, self.0.made()?);
+        // The draft may be of an earlier run, with the changelog of then.
         let content = json!({
+            "body": self.0.notes,
             "draft": false,
             "prerelease": !self.0.release.version.pre.is_empty(),
             "make_latest": self.0.latest.to_string(),

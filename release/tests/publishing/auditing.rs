@@ -2,11 +2,15 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
-use cairn_release::audit::{Audit, Audited, Layout, audit};
+use cairn_release::audit::{Audit, Audited, Layout, audit, use_archives};
+use cairn_release::files::EXECUTABLE_MODE;
+use cairn_release::manifest::{MANIFEST_NAME, Manifest};
 use cairn_release::publish::{Bucket, Credentials, Error, Folder, State, Store};
+use cairn_release::tarball::{self, Entries, Entry};
 
-use crate::fixture::{Made, Maker, VERSION, cairn_release, client, contents, said, write};
+use crate::fixture::{EPOCH, Made, Maker, VERSION, cairn_release, client, contents, said, write};
 use crate::server::{Reply, Server};
 
 /// A site in a folder with one release.
@@ -67,6 +71,76 @@ fn a_workflow_audits_the_repository_that_it_runs_for_unless_a_place_is_named() {
     let asked = server.log().len();
     said(command().arg("--folder").arg(site(&made).path()));
     assert_eq!(server.log().len(), asked, "it looked at the repository, too");
+}
+
+/// Serves a release as GitHub does, under its version and as the newest.
+fn github(dir: &Path) -> Server {
+    let dir = dir.to_owned();
+    Server::start(move |got| {
+        let name = got.path.strip_prefix("/cairn/cairn/releases/download/v1.2.3/");
+        match name.or_else(|| got.path.strip_prefix("/cairn/cairn/releases/latest/download/")) {
+            Some(name) if dir.join(name).exists() => Reply::new(200, fs::read(dir.join(name)).unwrap()),
+            _ => Reply::new(404, ""),
+        }
+    })
+}
+
+/// The audit of that.
+fn audit_github(server: &Server, maker: &Maker) -> Command {
+    let mut command = cairn_release("audit");
+    command.args(["--github", "cairn/cairn"]).env("GITHUB_SERVER_URL", &server.url);
+    command.arg("--public-key").arg(&maker.public_key);
+    command
+}
+
+#[test]
+fn the_newest_release_is_audited_where_no_version_is_named() {
+    let maker = Maker::new();
+    let made = maker.usual();
+    let server = github(&made.dir);
+    assert!(said(&mut audit_github(&server, &maker)).starts_with("1.2.3: 8 files, "));
+    let asked = |line: &&String| line.contains("/latest/");
+    assert_eq!(server.log().iter().filter(asked).count(), 1, "what changes meanwhile must not be mixed");
+}
+
+#[test]
+fn a_repository_without_release_fails() {
+    let (maker, empty) = (Maker::new(), tempfile::tempdir().unwrap());
+    let output = audit_github(&github(empty.path()), &maker).output().unwrap();
+    assert_eq!(output.status.code(), Some(39));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("nothing is published there"), "{said}");
+}
+
+/// A release whose archives hold scripts in the place of the programs; `get` is what the client's does.
+fn with_programs(maker: &Maker, get: &str) -> Made {
+    let client = format!("#!/bin/sh\nshift 2\ncase $1 in\nput) echo \"$3\" >\"$0.value\" ;;\nget) {get} ;;\nesac\n");
+    let server = "#!/bin/sh\ntrap 'exit 0' TERM\nwhile :; do sleep 0.02; done\n";
+    let program = |text: &str| Entry::Bytes(EXECUTABLE_MODE, text.as_bytes().to_vec());
+    let entries =
+        Entries::from([("bin/cairnd".to_owned(), program(server)), ("bin/cairnctl".to_owned(), program(&client))]);
+    maker.release_of(VERSION, 7, "programs", |target| {
+        let mut bytes = Vec::new();
+        tarball::write_tar_gz(&mut bytes, &format!("cairn-{VERSION}-{target}"), &entries, EPOCH).unwrap();
+        bytes
+    })
+}
+
+#[test]
+fn the_published_programs_for_this_machine_are_used() {
+    let maker = Maker::new();
+    let made = with_programs(&maker, "cat \"$0.value\"");
+    said(audit_github(&github(&made.dir), &maker).arg("--use"));
+    let other = Maker::new();
+    let broken = with_programs(&other, "echo another");
+    let name =
+        format!("cairn-{VERSION}-linux-{}.tar.gz", if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" });
+    let manifest = Manifest::parse(&fs::read(broken.dir.join(MANIFEST_NAME)).unwrap()).unwrap();
+    let error = use_archives(&broken.dir, &manifest).unwrap_err();
+    assert!(matches!(&error, Error::Differs { file, .. } if *file == name), "{error:?}");
+    assert!(error.to_string().contains("does not work on this machine"), "{error}");
+    let foreign = Manifest { files: Vec::new(), ..manifest };
+    assert!(use_archives(&broken.dir, &foreign).unwrap_err().to_string().contains("no archive for this machine"));
 }
 
 #[test]

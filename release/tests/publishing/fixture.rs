@@ -68,11 +68,24 @@ impl Maker {
 
     /// A release of two archives whose content is made of `content`.
     pub(crate) fn release(&self, version: &str, sequence: u64, content: &str) -> Made {
+        let archive = |target: &str| format!("{target} {content}").repeat(1000).into_bytes();
+        self.release_of(version, sequence, content, archive)
+    }
+
+    /// A release whose archives for the targets hold what `archive` gives; `content` is a name for it.
+    pub(crate) fn release_of(
+        &self,
+        version: &str,
+        sequence: u64,
+        content: &str,
+        archive: impl Fn(&str) -> Vec<u8>,
+    ) -> Made {
         let dir = self.scratch.path().join(format!("cairn-{version}-{sequence}-{content}"));
         fs::create_dir(&dir).unwrap();
         let name = |target: &str| format!("cairn-{version}-{target}.tar.gz");
-        fs::write(dir.join(name("linux-amd64")), format!("amd64 {content}").repeat(1000)).unwrap();
-        fs::write(dir.join(name("linux-arm64")), format!("arm64 {content}").repeat(1000)).unwrap();
+        for target in ["linux-amd64", "linux-arm64"] {
+            fs::write(dir.join(name(target)), archive(target)).unwrap();
+        }
         let sum = |name: &String| (name.clone(), digest_file(&dir.join(name)).unwrap().sha256);
         let sums: Vec<_> = [name("linux-amd64"), name("linux-arm64")].iter().map(sum).collect();
         fs::write(dir.join(SUMS_NAME), checksum::render(&sums)).unwrap();
@@ -80,7 +93,7 @@ impl Maker {
             let digest = digest_file(&dir.join(&name)).unwrap();
             Entry { name, kind, target: target.map(str::to_owned), size: digest.size, sha256: digest.sha256 }
         };
-        let archive = |target| entry(name(target), ArtifactKind::Archive, Some(target));
+        let archive_of = |target| entry(name(target), ArtifactKind::Archive, Some(target));
         let manifest = Manifest {
             schema: SCHEMA,
             product: PRODUCT.to_owned(),
@@ -90,8 +103,8 @@ impl Maker {
             source_date_epoch: EPOCH,
             files: vec![
                 entry(SUMS_NAME.to_owned(), ArtifactKind::Checksums, None),
-                archive("linux-amd64"),
-                archive("linux-arm64"),
+                archive_of("linux-amd64"),
+                archive_of("linux-arm64"),
             ],
         };
         fs::write(dir.join(MANIFEST_NAME), manifest.to_json()).unwrap();

@@ -9,10 +9,42 @@ use cairn_release::digest::digest_with;
 use cairn_release::publish::{Error, GitHub, Secret, Step, Target, Verified};
 use serde_json::{Value, json};
 
-use crate::fixture::{Made, Maker, VERSION, cairn_release, client, contents, kill_everywhere, said};
+use crate::fixture::{Made, Maker, VERSION, cairn_release, client, contents, kill_everywhere, said, write};
 use crate::server::{Got, Reply, Server};
 
 const TOKEN: &str = "hunter2";
+
+const CHANGELOG: &str = "\
+# Changes
+
+## 2.0.0 (2031-01-02)
+
+- A change of 2.0.0.
+
+### Upgrade
+
+Nothing to do.
+
+### Downgrade
+
+Nothing to do.
+
+### Known issues
+
+None.
+";
+
+/// The changelog of all versions that tests publish.
+fn changelog() -> String {
+    let section = CHANGELOG.strip_prefix("# Changes\n").unwrap();
+    let versions = ["2.0.0", "2.0.0-rc.1", "1.3.0", "1.2.4", VERSION];
+    format!("# Changes\n{}", versions.map(|version| section.replace("2.0.0", version)).join(""))
+}
+
+/// The repository at a server, for a token and a changelog.
+fn target(server: &Server, changelog: &str) -> GitHub {
+    GitHub::new(&server.url, "cairn/cairn", client(), Secret::new(TOKEN), changelog.to_owned()).unwrap()
+}
 
 struct Asset {
     id: usize,
@@ -120,7 +152,7 @@ impl Service {
         let seen = Arc::clone(&repository);
         let server = Server::start(move |got| seen.lock().unwrap().answer(got));
         repository.lock().unwrap().url.clone_from(&server.url);
-        let target = GitHub::new(&server.url, "cairn/cairn", client(), Secret::new(TOKEN)).unwrap();
+        let target = target(&server, &changelog());
         Self { server, repository, target }
     }
 
@@ -163,6 +195,9 @@ fn publish_command(made: &Made, service: &Service) -> Command {
     command.arg("--dir").arg(&made.dir).arg("--public-key").arg(&made.public_key).args(["--version", VERSION]);
     command.env("GITHUB_REPOSITORY", "cairn/cairn").env("GITHUB_API_URL", &service.server.url);
     command.env("GITHUB_TOKEN", TOKEN);
+    let file = made.beside("CHANGELOG.md");
+    write(&file, changelog().as_bytes());
+    command.arg("--changelog").arg(file);
     command
 }
 
@@ -199,6 +234,75 @@ fn a_release_gets_all_files_as_a_draft_and_is_published_last() {
     let changes: Vec<_> = log.iter().filter(|line| !line.starts_with("GET")).collect();
     assert!(changes.last().unwrap().starts_with("PATCH "), "{changes:?}");
     assert!(made.publish(&service).unwrap().nothing_to_do());
+}
+
+#[test]
+fn the_notes_are_the_section_of_the_version_with_every_digest() {
+    let ((_maker, made), service) = (usual(), Service::new());
+    made.publish(&service).unwrap();
+    let body = service.settings("v1.2.3")["body"].as_str().unwrap().to_owned();
+    assert!(body.starts_with("# Cairn 1.2.3\n") && body.contains("- A change of 1.2.3.\n"), "{body}");
+    for (name, bytes) in made.files().iter().filter(|(name, _)| name.ends_with(".tar.gz")) {
+        let sha256 = digest_with(bytes.as_slice(), |_| {}).unwrap().sha256;
+        assert!(body.contains(&format!("| `{name}` | {} | `{sha256}` |", bytes.len())), "{body}");
+    }
+}
+
+#[test]
+fn a_version_whose_changelog_is_not_ready_is_not_published() {
+    let (_maker, made) = usual();
+    for (from, to, why) in [
+        ("## 1.2.3 (2031-01-02)", "## 1.2.3 (unreleased)", "has no day"),
+        ("## 1.2.3 (", "## 1.2.30 (", "has no section for 1.2.3"),
+        ("- A change of 1.2.3.", "", "names no change"),
+        ("- A change of 1.2.3.", &"x".repeat(125_000), "more than GitHub's 125000"),
+    ] {
+        let service = Service::new();
+        let text = changelog();
+        assert!(text.contains(from));
+        let error = made.publish(&target(&service.server, &text.replace(from, to))).unwrap_err();
+        assert_eq!(error.exit_code(), 37);
+        assert!(error.to_string().contains(why), "{error}");
+        assert_eq!(service.server.log(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_draft_of_an_earlier_run_gets_the_notes_of_this_one() {
+    let ((_maker, made), service) = (usual(), Service::new());
+    service.server.die_after(4, false);
+    made.publish(&service).unwrap_err();
+    service.server.revive();
+    let text = changelog().replace("- A change of 1.2.3.", "- Another change.");
+    made.publish(&target(&service.server, &text)).unwrap();
+    assert!(service.settings("v1.2.3")["body"].as_str().unwrap().contains("- Another change."));
+}
+
+#[test]
+fn files_of_a_flat_tree_stand_beside_those_of_the_release() {
+    let ((_maker, mut made), service) = (usual(), Service::new());
+    made.add_tree("bundle", &[("cairn-1.2.3-site.tar", "all"), ("cairn-1.2.3-site.tar.minisig", "signed")], &[]);
+    made.publish(&service).unwrap();
+    let mut wanted = made.files();
+    wanted.insert("cairn-1.2.3-site.tar".to_owned(), b"all".to_vec());
+    wanted.insert("cairn-1.2.3-site.tar.minisig".to_owned(), b"signed".to_vec());
+    assert!(service.files("v1.2.3") == (true, wanted));
+    assert!(made.publish(&service).unwrap().nothing_to_do());
+}
+
+#[test]
+fn a_tree_that_github_cannot_show_is_refused() {
+    for (file, why) in [
+        ("dists/stable/Release", "GitHub has none"),
+        ("a b", "another name"),
+        ("release.json", "two files of this name"),
+    ] {
+        let ((_maker, mut made), service) = (usual(), Service::new());
+        made.add_tree("tree", &[(file, "x")], &[]);
+        let error = made.publish(&service).unwrap_err();
+        assert!(error.to_string().contains(why), "{error}");
+        assert_eq!(service.server.log(), Vec::<String>::new());
+    }
 }
 
 #[test]
@@ -313,7 +417,7 @@ fn two_drafts_for_one_version_are_for_a_person_to_sort_out() {
 fn a_refused_token_is_named_by_its_variable_and_not_shown() {
     let (_maker, made) = usual();
     let server = Server::start(|_| Reply::new(401, r#"{"message": "Bad credentials"}"#));
-    let target = GitHub::new(&server.url, "cairn/cairn", client(), Secret::new(TOKEN)).unwrap();
+    let target = target(&server, &changelog());
     let error = made.publish(&target).unwrap_err();
     assert_eq!(error.exit_code(), 34);
     assert!(error.to_string().contains("GITHUB_TOKEN"), "{error}");

@@ -15,7 +15,7 @@ use cairn_release::publish::{Error, Login, Registry, Secret, Target};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::fixture::{Failing, Made, Maker, VERSION, When, client, kill_everywhere, write};
+use crate::fixture::{self, Failing, Made, Maker, VERSION, When, cairn_release, client, kill_everywhere, write};
 use crate::server::{Reply, Server};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -240,6 +240,35 @@ fn images_come_back_byte_for_byte_under_the_version_as_tag() {
     let list: Value = serde_json::from_slice(&state[&format!("manifests/{}", digest.replace(':', "-"))]).unwrap();
     assert_eq!(list["manifests"][0]["artifactType"], "application/vnd.cyclonedx+json");
     assert_eq!(list["manifests"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn an_audit_names_the_first_thing_that_the_registry_lacks() {
+    let (maker, service) = (Maker::new(), Service::start());
+    let (made, repository) = (made(&maker, "right"), service.repository());
+    let audit = || {
+        let mut command = cairn_release("audit");
+        command.arg("--public-key").arg(&made.public_key).args(["--version", VERSION]).arg("--local").arg(&made.dir);
+        command.args(["--registry", &service.url, "--repository", &repository.name]);
+        command.arg("--layout").arg(made.layout.as_ref().unwrap());
+        command
+    };
+    let refused = |command: &mut Command| {
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(39));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let said = refused(&mut audit());
+    assert!(said.starts_with("error: blob sha256:") && said.contains(": is not at http://"), "{said}");
+    assert_eq!(repository.tags(), Vec::<String>::new());
+    // All but the tag.
+    made.publish(&Failing::new(&repository, made.dry_run(&repository).unwrap().steps.len() - 1, When::Before))
+        .unwrap_err();
+    let said = refused(&mut audit());
+    assert!(said.starts_with("error: tag 1.2.3: is not at http://"), "{said}");
+    made.publish(&repository).unwrap();
+    let said = fixture::said(&mut audit());
+    assert!(said.starts_with("1.2.3: ") && said.ends_with(", all there\n"), "{said}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Everything that a build fetches is named by its content, and the workflows only call the tool: an offline linter.
 //!
-//! [`lint`] reads the workflows under `.github/workflows/`, every Dockerfile of the tree and `Cross.toml`, and asks
+//! [`lint`] reads the workflows under `.github/workflows/`, every Dockerfile of the tree, `Cross.toml` and `dev`, and asks
 //! nobody: whether a hash is the right one is for the review of the change that brings it. [`programs`] runs the
 //! linters of others over the same files.
 //!
@@ -47,6 +47,9 @@ pub fn lint(root: &Path) -> Result<Vec<String>> {
     }
     if root.join("Cross.toml").exists() {
         violations.extend(cross_toml(&read(root, "Cross.toml")?));
+    }
+    if root.join("dev").exists() {
+        violations.extend(script("dev", &read(root, "dev")?));
     }
     Ok(violations)
 }
@@ -96,6 +99,12 @@ pub fn cross_toml(text: &str) -> Vec<String> {
         }
     }
     violations
+}
+
+/// Lints a shell script that installs what workflows run; unlike theirs, its commands may use all of the shell.
+#[must_use]
+pub fn script(file: &str, text: &str) -> Vec<String> {
+    commands::unpinned(text).into_iter().map(|found| format!("{file}: {found}")).collect()
 }
 
 /// Whether a reference to an image ends in `@sha256:` and a digest.

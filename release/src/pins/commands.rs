@@ -84,7 +84,7 @@ fn words(command: &str) -> Vec<&str> {
     let is_prefix = |word: &&str| *word == "sudo" || *word == "exec" || (word.contains('=') && !word.starts_with('-'));
     let mut words: Vec<_> = command.split_whitespace().skip_while(is_prefix).collect();
     if let Some(program) = words.first_mut() {
-        *program = program.rsplit('/').next().unwrap_or(program);
+        *program = program.trim_matches('"').rsplit('/').next().unwrap_or(program);
     }
     words
 }
@@ -111,13 +111,11 @@ fn is_loose_install(words: &[&str]) -> bool {
     }
 }
 
-/// Packages without `==`, or a list of packages whose hashes are not asked for.
+/// Anything whose hashes are not asked for: what an index has under a version may change. What lies here is no download.
 fn is_loose_pip(words: &[&str]) -> bool {
     let listed = words.iter().any(|word| matches!(*word, "-r" | "--requirement"));
-    if listed {
-        return !words.contains(&"--require-hashes");
-    }
-    packages(words).any(|package| !package.contains("==") && !package.starts_with(['.', '/']))
+    let local = !listed && packages(words).all(|package| package.starts_with(['.', '/']));
+    !local && !words.contains(&"--require-hashes")
 }
 
 fn is_loose_cargo(words: &[&str]) -> bool {

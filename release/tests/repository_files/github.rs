@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
+use cairn_release::files;
 use cairn_release::inputs::DEBIAN_RELEASE;
 use cairn_release::pins::{self, workflow};
 use yaml_rust2::{Yaml, YamlLoader};
@@ -103,7 +104,10 @@ fn what_users_download_and_what_protects_them_has_two_owners() {
         })
         .collect();
     assert_eq!(owners[0].0, "*", "the first line is for all that no other line names");
-    for path in ["/.ci/", "/.github/", "/packaging/", "/release/", "/security/", "/SECURITY.md"] {
+    for (path, _) in &owners[1..] {
+        assert!(source_tree().join(path.trim_start_matches('/')).exists(), "{path} has owners and is not there");
+    }
+    for path in ["/.ci/", "/.github/", "/packaging/", "/release/", "/SECURITY.md"] {
         let count = owners.iter().rfind(|(owned, _)| *owned == path).map_or(0, |(_, count)| *count);
         assert!(count >= 2, "{path} has {count} owners");
     }
@@ -118,6 +122,27 @@ fn updates_come_grouped_and_a_week_late() {
     for update in updates {
         assert!(update["cooldown"]["default-days"].as_i64().is_some_and(|days| days >= 7), "{update:?}");
         assert!(update["groups"].as_hash().is_some(), "{update:?}");
+    }
+}
+
+#[test]
+fn updates_look_at_every_folder_that_pins_something() {
+    let root = source_tree();
+    let mut folders = files::names_in(&root).unwrap();
+    folders.insert(String::new());
+    // The etcd that we compare with stays at its version.
+    folders.remove("tests");
+    for update in yaml(".github/dependabot.yml")["updates"].as_vec().unwrap() {
+        let file = match update["package-ecosystem"].as_str().unwrap() {
+            "cargo" => "Cargo.lock",
+            "docker" => "Dockerfile",
+            "pip" => "requirements.txt",
+            _ => continue,
+        };
+        let pinning = folders.iter().filter(|folder| root.join(folder).join(file).exists());
+        let pinning: Vec<_> = pinning.map(|folder| format!("/{folder}")).collect();
+        let listed: Vec<_> = update["directories"].as_vec().unwrap().iter().map(|at| at.as_str().unwrap()).collect();
+        assert_eq!(listed, pinning, "{file}");
     }
 }
 

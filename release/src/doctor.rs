@@ -77,6 +77,25 @@ pub const TOOLS: &[Tool] = &[
     tool("ip", Source::Debian("iproute2"), "loopback without network"),
 ];
 
+/// Those that `seal` runs; `publish` and `audit` run none. Their machine is given secrets and is brought nothing else.
+pub const OF_SEALING: &[&str] = &[
+    "createrepo_c",
+    "dpkg-deb",
+    "git",
+    "gpg",
+    "gpg-agent",
+    "gpgconf",
+    "lintian",
+    "minisign",
+    "qemu-aarch64",
+    "qemu-x86_64",
+    "rpm",
+    "rpm2archive",
+    "rpmlint",
+    "rpmsign",
+    "systemd-analyze",
+];
+
 /// What an emulator needs to run the other architecture's programs.
 const FOREIGN_C_LIBRARY: &str = "libc6:arm64";
 
@@ -95,24 +114,37 @@ pub struct Diagnosis {
     pub healthy: bool,
 }
 
-/// Looks for everything that the plan's steps need.
+/// What a machine is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// The whole pipeline, with the rehearsal.
+    All,
+    /// Sealing what another machine made, and publishing it.
+    Seal,
+}
+
+/// Looks for everything that the plan's steps need for this work.
 #[must_use]
-pub fn examine(root: &Path, plan: &Plan) -> Diagnosis {
+pub fn examine(root: &Path, plan: &Plan, work: Work) -> Diagnosis {
     let mut found = Diagnosis { text: String::new(), debian_packages: Vec::new(), healthy: true };
     for target in &plan.targets {
-        if Toolchain::find(root, target).is_err() {
-            found.debian_packages.extend(toolchain::debian_packages(target));
+        if work == Work::All {
+            let toolchain = Toolchain::find(root, target).map(|toolchain| toolchain.short_version());
+            if toolchain.is_err() {
+                found.debian_packages.extend(toolchain::debian_packages(target));
+            }
+            found.note(&format!("toolchain for {}", target.name), toolchain.map_err(|e| format!("{e:#}")));
         }
-        let toolchain = Toolchain::find(root, target).map(|toolchain| toolchain.short_version());
-        found.note(&format!("toolchain for {}", target.name), toolchain.map_err(|e| format!("{e:#}")));
         let loader = target.elf.machine.interpreter();
         if !target.is_static() && !Path::new(loader).exists() {
             found.debian_packages.push(FOREIGN_C_LIBRARY);
             found.note(loader, Err(format!("missing: the Debian package {FOREIGN_C_LIBRARY} (running its programs)")));
         }
     }
-    found.note("zig", compile::zig().map(|_| "found".to_owned()).map_err(|e| format!("{e:#}")));
-    for tool in TOOLS {
+    if work == Work::All {
+        found.note("zig", compile::zig().map(|_| "found".to_owned()).map_err(|e| format!("{e:#}")));
+    }
+    for tool in TOOLS.iter().filter(|tool| work == Work::All || OF_SEALING.contains(&tool.program)) {
         let answer = find_program(tool.program).map(|path| path.display().to_string());
         found.note(tool.program, answer.ok_or_else(|| format!("missing: {} ({})", tool.source, tool.purpose)));
         if let (None, Source::Debian(package)) = (find_program(tool.program), tool.source) {
@@ -174,12 +206,10 @@ mod tests {
     /// Most files of source text.
     const MAX_FILES: usize = 1_000;
 
-    #[test]
-    fn every_program_that_the_sources_name_is_listed() {
-        let listed: BTreeSet<_> = TOOLS.iter().map(|tool| tool.program).chain(OF_TOOLCHAINS).collect();
-        assert_eq!(listed.len(), TOOLS.len() + OF_TOOLCHAINS.len(), "a program is listed twice");
-        let sources = files_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), MAX_FILES).unwrap();
-        let mut named = 0;
+    /// The programs that the sources in this folder name, each with its file.
+    fn named(folder: &str) -> Vec<(String, String)> {
+        let sources = files_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(folder), MAX_FILES).unwrap();
+        let mut named = Vec::new();
         for path in sources {
             let text = fs::read_to_string(&path).unwrap();
             for (before, behind) in CALLS {
@@ -187,16 +217,35 @@ mod tests {
                     let (name, rest) = rest.split_at(rest.find('"').unwrap());
                     // A text can be searched, too, but not for two words.
                     if rest.starts_with(behind) {
-                        named += 1;
-                        assert!(
-                            listed.contains(name),
-                            "{} uses {name}, which the doctor does not list",
-                            path.display()
-                        );
+                        named.push((name.to_owned(), path.display().to_string()));
                     }
                 }
             }
         }
-        assert!(named > TOOLS.len() / 2, "only {named} programs are named: is it done in another way now?");
+        named
+    }
+
+    #[test]
+    fn every_program_that_the_sources_name_is_listed() {
+        let listed: BTreeSet<_> = TOOLS.iter().map(|tool| tool.program).chain(OF_TOOLCHAINS).collect();
+        assert_eq!(listed.len(), TOOLS.len() + OF_TOOLCHAINS.len(), "a program is listed twice");
+        let named = named("");
+        for (program, path) in &named {
+            assert!(listed.contains(&**program), "{path} uses {program}, which the doctor does not list");
+        }
+        assert!(
+            named.len() > TOOLS.len() / 2,
+            "only {} programs are named: is it done in another way now?",
+            named.len()
+        );
+    }
+
+    #[test]
+    fn who_seals_needs_what_signs_packages_and_looks_at_them_and_no_compiler() {
+        // The steps' own: the commit, the oldest processors, the last look; and what gpg starts.
+        let mut needed =
+            BTreeSet::from(["git", "qemu-aarch64", "qemu-x86_64", "minisign", "gpg-agent"].map(str::to_owned));
+        needed.extend(["linux_packages", "repository"].into_iter().flat_map(named).map(|(program, _)| program));
+        assert_eq!(needed, OF_SEALING.iter().map(|program| (*program).to_owned()).collect());
     }
 }

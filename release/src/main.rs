@@ -86,6 +86,9 @@ struct Doctor {
     /// Print only the names of the Debian packages that are missing.
     #[arg(long)]
     packages: bool,
+    /// Only what `seal` and `publish` need of a machine that makes nothing.
+    #[arg(long)]
+    seal: bool,
 }
 
 #[derive(Args)]
@@ -242,9 +245,10 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Plan(tree) => print!("{}", tree.site()?.plan.to_json()),
-        Command::Doctor(Doctor { tree, packages }) => {
+        Command::Doctor(Doctor { tree, packages, seal }) => {
             let site = tree.site()?;
-            let found = doctor::examine(&site.root, &site.plan);
+            let work = if seal { doctor::Work::Seal } else { doctor::Work::All };
+            let found = doctor::examine(&site.root, &site.plan, work);
             if packages {
                 println!("{}", found.debian_packages.join(" "));
             } else {

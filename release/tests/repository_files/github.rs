@@ -84,12 +84,57 @@ fn continuous_integration_runs_what_a_developer_runs() {
 }
 
 #[test]
-fn the_release_is_approved_by_a_second_person_and_signs_nowhere_else() {
+fn a_release_is_tested_built_signed_and_published_in_this_order() {
     let release = yaml(".github/workflows/release.yml");
-    assert_eq!(release["jobs"]["publish"]["environment"]["name"].as_str(), Some("release"));
-    let text = source_file(".github/workflows/release.yml");
-    let (before, publish) = text.split_once("\n  publish:\n").unwrap();
-    assert!(publish.contains("secrets.CAIRN_RELEASE_MINISIGN_KEY") && !before.contains("secrets.CAIRN"));
+    let needed = |job: &str| release["jobs"][job]["needs"].as_str().map(str::to_owned);
+    assert_eq!(
+        ["test", "build", "sign", "publish"].map(needed),
+        [None, Some("test".to_owned()), Some("build".to_owned()), Some("sign".to_owned())]
+    );
+    let test = &release["jobs"]["test"]["steps"];
+    assert!(test.as_vec().unwrap().iter().any(|step| step["run"].as_str() == Some(".ci/run")), "{test:?}");
+}
+
+#[test]
+fn a_second_person_approves_every_job_with_a_secret_and_no_job_has_those_of_two() {
+    for (name, job) in jobs() {
+        let secrets =
+            ["secrets.CAIRN_RELEASE_", "secrets.GITHUB_TOKEN"].map(|secret| format!("{job:?}").contains(secret));
+        let (approved, wanted) = match name.as_str() {
+            ".github/workflows/release.yml: sign" => (true, [true, false]),
+            ".github/workflows/release.yml: publish" => (true, [false, true]),
+            _ => (false, [false, false]),
+        };
+        assert_eq!(secrets, wanted, "{name}");
+        assert_eq!(job["environment"]["name"].as_str() == Some("release"), approved, "{name}");
+    }
+}
+
+/// What such a step runs compiles and installs nothing: `dev.rs` holds it to that.
+#[test]
+fn a_step_with_a_secret_runs_what_was_prepared_without_one() {
+    for (name, job) in jobs() {
+        assert!(!format!("{:?}", job["env"]).contains("secrets."), "{name}: every step has its secrets");
+        let mut before = "";
+        for step in job["steps"].as_vec().unwrap() {
+            let run = step["run"].as_str().unwrap_or_default();
+            if format!("{step:?}").contains("secrets.") {
+                let prepares = match run {
+                    "./dev seal-release" => "./dev prepare-sealing",
+                    "./dev publish-release" => "./dev prepare-publishing",
+                    _ => panic!("{name}: {run:?} has a secret"),
+                };
+                assert_eq!(before, prepares, "{name}");
+            }
+            before = run;
+        }
+    }
+}
+
+#[test]
+fn every_night_dependencies_are_compared_with_the_advisories_of_that_day() {
+    let calls = workflow::calls(&source_file(".github/workflows/nightly.yml"));
+    assert!(calls.contains(&"./dev advisories".to_owned()), "{calls:?}");
 }
 
 #[test]

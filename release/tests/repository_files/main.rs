@@ -2,6 +2,7 @@
 
 mod changelog;
 mod cross;
+mod dev;
 mod dist;
 mod dockerfiles;
 mod github;

@@ -9,7 +9,7 @@ use cairn_release::changelog::Folding;
 use cairn_release::plan::{Plan, Scope};
 use cairn_release::rehearse::{self, Rehearsal};
 use cairn_release::repository::openpgp;
-use cairn_release::run::Report;
+use cairn_release::run::{self, Step};
 use cairn_release::site::{SecretKeys, Site};
 use cairn_release::steps::{self, MAKE, SEAL};
 use cairn_release::verify::{self, EXIT_CODES_HELP, Refusal, Request};
@@ -62,7 +62,7 @@ struct Places {
     /// Root of the source tree [default: the one around the current folder].
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
-    /// Folder for all output [default: ROOT/dist].
+    /// Folder for all output and for nothing else [default: ROOT/dist].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Folder for build trees and roots of distributions, which later runs find again [default: OUT/work].
@@ -139,13 +139,16 @@ struct Rebuild {
 #[derive(Args)]
 struct Seal {
     #[command(flatten)]
-    make: Make,
+    tree: Tree,
     /// File with the minisign secret key; $CAIRN_RELEASE_KEY_PASSWORD decrypts it.
     #[arg(long, value_name = "FILE")]
     minisign_key: PathBuf,
     /// File with the OpenPGP secret key; $CAIRN_RELEASE_OPENPGP_PASSPHRASE decrypts it.
     #[arg(long, value_name = "FILE")]
     openpgp_key: PathBuf,
+    /// Say which steps would run, and run none.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(Args)]
@@ -266,7 +269,7 @@ fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Fetch(Fetch { tree, dry_run: true }) => print!("{}", inputs::preview(&tree.site()?)?),
         Command::Fetch(Fetch { tree, dry_run: false }) => inputs::fetch(&tree.site()?)?,
-        Command::Make(args) => return Ok(ended(&steps::run_all(MAKE, &args.site(None)?, args.dry_run)?)),
+        Command::Make(args) => return carry_out(MAKE, &args.site()?, args.dry_run),
         Command::Rebuild(Rebuild { tree, targets, dry_run }) => {
             let site = tree.site()?;
             let named =
@@ -279,9 +282,10 @@ fn run(command: Command) -> Result<ExitCode> {
                 eprintln!("{}", rebuild::rebuild(&site, &named)?);
             }
         }
-        Command::Seal(Seal { make, minisign_key, openpgp_key }) => {
+        Command::Seal(Seal { tree, minisign_key, openpgp_key, dry_run }) => {
             let keys = SecretKeys { minisign: minisign_key, openpgp: openpgp_key };
-            return Ok(ended(&steps::run_all(SEAL, &make.site(Some(keys))?, make.dry_run)?));
+            let site = Site { keys, ..tree.site()? };
+            return carry_out(SEAL, &site, dry_run);
         }
         Command::Verify(args) => run_verify(&args)?,
         Command::Keygen(args) => run_keygen(&args)?,
@@ -289,7 +293,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Audit(args) => publishing::audit(&args)?,
         Command::Rehearse(Rehearse { tree, programs, dry_run, anew, offline }) => {
             let site = Site { given_programs: programs, ..tree.site()? };
-            let rehearsal = Rehearsal { site, fast: tree.fast, dry_run, anew, offline };
+            let rehearsal = Rehearsal { site, dry_run, anew, offline };
             return Ok(if rehearse::rehearse(&rehearsal)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Support(Support { root, backports }) => {
@@ -301,8 +305,14 @@ fn run(command: Command) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn ended(report: &Report) -> ExitCode {
-    if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+/// Runs the steps, or says which would run and changes nothing.
+fn carry_out(steps: &[Step], site: &Site, dry_run: bool) -> Result<ExitCode> {
+    if dry_run {
+        print!("{}", run::preview(steps, site, &steps::progress(site)?));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let report = run::run(steps, site, &mut steps::open_journal(site)?, steps::show);
+    Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn run_verify(args: &Verify) -> Result<()> {
@@ -367,7 +377,8 @@ impl Tree {
 }
 
 impl Places {
-    /// The plan and the places of a rehearsal; its keys are its own.
+    /// The plan and the places of a command. The keys are a rehearsal's throwaway ones, below the output folder; commands
+    /// with other keys put them in.
     fn site(&self, scope: Scope) -> Result<Site> {
         let absolute = |path: &Path| std::path::absolute(path).context("cannot tell the current folder");
         let root = absolute(&root_of(self.root.clone())?)?;
@@ -381,15 +392,10 @@ impl Places {
 }
 
 impl Make {
-    fn site(&self, keys: Option<SecretKeys>) -> Result<Site> {
+    fn site(&self) -> Result<Site> {
         let site = self.tree.site()?;
-        let public_keys = self.public_keys.clone().unwrap_or_else(|| site.root.join("packaging/keys"));
-        Ok(Site {
-            given_programs: self.programs.clone(),
-            given_public_keys: public_keys,
-            keys: keys.unwrap_or_else(|| site.keys.clone()),
-            ..site
-        })
+        let given_public_keys = self.public_keys.clone().unwrap_or_else(|| site.root.join("packaging/keys"));
+        Ok(Site { given_programs: self.programs.clone(), given_public_keys, ..site })
     }
 }
 

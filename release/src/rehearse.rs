@@ -3,7 +3,7 @@
 //! First everything is fetched; then the program starts itself again in a network namespace that has only a loopback
 //! interface, makes and seals the release, publishes it into a folder, verifies it from there alone, and installs and
 //! runs every kind of artifact. A rehearsal that failed or was killed goes on where it was; the throwaway keys go when it
-//! has passed.
+//! has passed, so that the next one begins again.
 
 mod trials;
 
@@ -16,6 +16,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::files;
 use crate::inputs;
+use crate::journal::Progress;
 use crate::keys;
 use crate::plan::{Gate, Scope};
 use crate::process;
@@ -36,9 +37,7 @@ const WRONG_KEY_NAME: &str = "wrong.asc";
 pub struct Rehearsal {
     /// Plan and places; its keys are the throwaway ones.
     pub site: Site,
-    /// One target, no second build.
-    pub fast: bool,
-    /// Only say which steps would run.
+    /// Only say which steps would run, and change nothing.
     pub dry_run: bool,
     /// Forget what an earlier rehearsal did.
     pub anew: bool,
@@ -73,7 +72,7 @@ const fn step(
     outputs: fn(&Site) -> Vec<PathBuf>,
     act: fn(&Site) -> Result<String>,
 ) -> Step {
-    Step { name, gates, outputs, act }
+    Step { name, gates, inputs: steps::nothing, outputs, act }
 }
 
 fn nothing(_: &Site) -> Vec<PathBuf> {
@@ -86,19 +85,28 @@ pub fn steps(scope: &Scope) -> impl Iterator<Item = &'static Step> {
     AFTER.iter().chain(full)
 }
 
-/// Rehearses and prints the table to standard output; true if every step passed.
+/// Rehearses and prints the table to standard output, or what would run; true if every step passed.
 ///
 /// # Errors
 ///
-/// What prevents the first step: keys, inputs or a namespace that cannot be made.
+/// What prevents the first step: an output folder of others, or keys, inputs or a namespace that cannot be made.
 pub fn rehearse(rehearsal: &Rehearsal) -> Result<bool> {
     let site = &rehearsal.site;
-    if rehearsal.anew && !rehearsal.offline {
+    if rehearsal.dry_run {
+        let progress = steps::progress(site)?;
+        let progress = if rehearsal.anew { Progress::none(&site.out) } else { progress };
+        print!("{}", run::preview(&all_steps(site), site, &progress));
+        return Ok(true);
+    }
+    if rehearsal.offline {
+        return offline(site);
+    }
+    if rehearsal.anew {
+        steps::ensure_ours(site)?;
         files::empty_folder(&site.out)?;
     }
-    if rehearsal.dry_run || rehearsal.offline {
-        return offline(rehearsal);
-    }
+    // First of all, so that the folder is known as ours wherever the rehearsal ends.
+    steps::open_journal(site)?;
     make_keys(site)?;
     files::create_folder(&site.work)?;
     inputs::fetch(site)?;
@@ -147,19 +155,16 @@ fn without_network() -> Result<Command> {
     Ok(command)
 }
 
-fn offline(rehearsal: &Rehearsal) -> Result<bool> {
-    let site = &rehearsal.site;
-    let all: Vec<Step> = MAKE.iter().chain(SEAL).chain(steps(&site.plan.scope())).copied().collect();
-    let mut journal = steps::open_journal(site)?;
-    if rehearsal.dry_run {
-        steps::preview(&all, &journal);
-        return Ok(true);
-    }
+fn all_steps(site: &Site) -> Vec<Step> {
+    MAKE.iter().chain(SEAL).chain(steps(&site.plan.scope())).copied().collect()
+}
+
+fn offline(site: &Site) -> Result<bool> {
     let ip = require("ip", "the Debian package iproute2")?;
     process::output(process::clean_command(&ip).args(["link", "set", "lo", "up"]))?;
     let interfaces = process::output(process::clean_command(&ip).args(["-o", "link"]))?;
     ensure!(interfaces.lines().count() == 1, "there is more than a loopback interface:\n{interfaces}");
-    let report = run::run(&all, site, &mut journal, steps::show);
+    let report = run::run(&all_steps(site), site, &mut steps::open_journal(site)?, steps::show);
     print_table(site, &report);
     Ok(report.passed())
 }

@@ -2,7 +2,8 @@
 //!
 //! From the first step that has to be made on, every later one is made again: a step may read what any earlier one wrote.
 //! A run that is killed at any point and started again ends with the bytes of a run that was not, because each step's
-//! outputs depend on the plan and the outputs before it alone.
+//! outputs depend on the plan, the tree, the inputs that it names and the outputs before it alone. Left out: programs of
+//! the machine that no step names as inputs, such as gpg and objcopy; a release folder is not to outlive their upgrade.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::journal::Journal;
+use crate::journal::{Digests, Journal, Progress};
 use crate::plan::Gate;
 use crate::site::Site;
 
@@ -21,6 +22,8 @@ pub struct Step {
     pub name: &'static str,
     /// Gates that the step proves when it passes.
     pub gates: &'static [Gate],
+    /// What it reads besides the plan, the tree and the outputs of earlier steps; an error means that something is missing.
+    pub inputs: fn(&Site) -> Result<Digests>,
     /// Files and folders that it makes.
     pub outputs: fn(&Site) -> Vec<PathBuf>,
     /// Does it; the text is a remark for the table, or empty.
@@ -76,7 +79,7 @@ pub fn run(steps: &[Step], site: &Site, journal: &mut Journal, mut seen: impl Fn
         let started = Instant::now();
         let outcome = if failed {
             Outcome::NotRun
-        } else if !again && journal.is_done(step.name) {
+        } else if !again && is_kept(step, site, journal.progress()) {
             Outcome::Kept
         } else {
             again = true;
@@ -90,10 +93,27 @@ pub fn run(steps: &[Step], site: &Site, journal: &mut Journal, mut seen: impl Fn
     Report { steps: results }
 }
 
+/// Says what [`run`] would do, a line for each step, and changes nothing.
+#[must_use]
+pub fn preview(steps: &[Step], site: &Site, progress: &Progress) -> String {
+    let mut again = false;
+    let lines = steps.iter().map(|step| {
+        again = again || !is_kept(step, site, progress);
+        format!("{:<28} {}\n", step.name, if again { "would run" } else { "kept" })
+    });
+    lines.collect()
+}
+
+fn is_kept(step: &Step, site: &Site, progress: &Progress) -> bool {
+    (step.inputs)(site).is_ok_and(|inputs| progress.is_done_from(step.name, &inputs))
+}
+
 fn act(step: &Step, site: &Site, journal: &mut Journal) -> Result<String> {
     journal.started(step.name)?;
+    // Before the work: what changes meanwhile is found different by the next run.
+    let inputs = (step.inputs)(site)?;
     let remark = (step.act)(site)?;
-    journal.done(step.name, &(step.outputs)(site))?;
+    journal.done(step.name, inputs, &(step.outputs)(site))?;
     Ok(remark)
 }
 

@@ -1,41 +1,65 @@
 //! The steps that make a release, in their order, and the gates that each proves.
 //!
-//! A step reads the plan, the source tree and what the steps before it wrote, and nothing else; [`crate::run`] keeps
-//! what is done. [`crate::inputs::fetch`] comes before all of them and alone uses the network.
+//! A step reads the plan, the source tree, what the steps before it wrote, and the inputs that it names; [`crate::run`]
+//! keeps what is done. [`crate::inputs::fetch`] comes before all of them and alone uses the network.
 
 mod check;
+mod given;
 pub(crate) mod make;
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::digest::digest_bytes;
-use crate::journal::Journal;
+use crate::files;
+use crate::journal::{self, Digests, JOURNAL_NAME, Journal, Progress};
 use crate::plan::{ArtifactKind, Gate, Scope};
-use crate::run::{self, Outcome, Report, Step, StepResult};
+use crate::run::{Step, StepResult};
 use crate::site::Site;
 
 /// The steps that need no secret: they end with everything but signatures.
 pub const MAKE: &[Step] = &[
-    Step { name: "keys", gates: &[], outputs: |site| vec![site.public_keys()], act: make::keys },
+    Step {
+        name: "keys",
+        gates: &[],
+        inputs: given::public_keys,
+        outputs: |site| vec![site.public_keys()],
+        act: make::keys,
+    },
     Step {
         name: "check the tree",
         gates: &[Gate::Changelog, Gate::SupportTable, Gate::PinnedInputs],
+        inputs: nothing,
         outputs: none,
         act: check::tree,
+    },
+    // Before all that uses them: what another toolchain made is made again.
+    Step {
+        name: "materials",
+        gates: &[],
+        inputs: given::materials,
+        outputs: |site| vec![site.materials()],
+        act: make::materials,
     },
     Step {
         name: "source archives",
         gates: &[Gate::SourceEqualsTree],
+        inputs: nothing,
         outputs: |site| kinds(site, &[ArtifactKind::Source, ArtifactKind::VendoredSource]),
         act: make::sources,
     },
-    Step { name: "build", gates: &[], outputs: |site| each_target(site, Site::built), act: make::build },
-    Step { name: "materials", gates: &[], outputs: |site| vec![site.materials()], act: make::materials },
+    Step {
+        name: "build",
+        gates: &[],
+        inputs: given::programs,
+        outputs: |site| if site.given_programs.is_some() { none(site) } else { each_target(site, Site::built) },
+        act: make::build,
+    },
     Step {
         name: "split debug information",
         gates: &[],
+        inputs: nothing,
         outputs: |site| [each_target(site, Site::programs), each_target(site, Site::debug)].concat(),
         act: make::split,
     },
@@ -50,43 +74,50 @@ pub const MAKE: &[Step] = &[
             Gate::EmbeddedDependencies,
             Gate::NativeParts,
         ],
+        inputs: nothing,
         outputs: none,
         act: check::programs,
     },
-    Step { name: "documents", gates: &[], outputs: |site| vec![site.docs()], act: make::documents },
+    Step { name: "documents", gates: &[], inputs: nothing, outputs: |site| vec![site.docs()], act: make::documents },
     Step {
         name: "licences",
         gates: &[Gate::Licences],
+        inputs: nothing,
         outputs: |site| kinds(site, &[ArtifactKind::Licences]),
         act: make::licences,
     },
     Step {
         name: "archives",
         gates: &[Gate::ArchiveComplete],
+        inputs: nothing,
         outputs: |site| kinds(site, &[ArtifactKind::Archive, ArtifactKind::ClientArchive, ArtifactKind::DebugArchive]),
         act: make::archives,
     },
     Step {
         name: "bills of materials",
         gates: &[],
+        inputs: nothing,
         outputs: |site| kinds(site, &[ArtifactKind::CycloneDx, ArtifactKind::Spdx]),
         act: make::bills,
     },
     Step {
         name: "packages",
         gates: &[],
+        inputs: nothing,
         outputs: |site| [kinds(site, &PACKAGES[..PACKAGES.len() - 1]), vec![site.unsigned()]].concat(),
         act: make::packages,
     },
     Step {
         name: "images",
         gates: &[Gate::ImageLayout],
+        inputs: nothing,
         outputs: |site| [vec![site.layout()], kinds(site, &[ArtifactKind::OciArchive])].concat(),
         act: make::images,
     },
     Step {
         name: "installer",
         gates: &[],
+        inputs: nothing,
         outputs: |site| kinds(site, &[ArtifactKind::Installer]),
         act: make::installer,
     },
@@ -97,38 +128,55 @@ pub const SEAL: &[Step] = &[
     Step {
         name: "sign packages",
         gates: &[],
+        inputs: nothing,
         outputs: |site| kinds(site, &[ArtifactKind::Rpm]),
         act: make::sign_packages,
     },
     Step {
         name: "check packages",
         gates: &[Gate::UnitExposure, Gate::PackagesAsPlanned, Gate::PackageDependencies, Gate::PackagesLint],
+        inputs: nothing,
         outputs: none,
         act: check::packages,
     },
     Step {
         name: "provenance",
         gates: &[],
+        inputs: nothing,
         outputs: |site| kinds(site, &[ArtifactKind::Provenance]),
         act: make::provenance,
     },
     Step {
         name: "check all bytes",
         gates: &[Gate::VersionsEqual, Gate::NoLocalNames, Gate::SizesInBudget],
+        inputs: nothing,
         outputs: none,
         act: check::bytes,
     },
-    Step { name: "checksums", gates: &[], outputs: |site| vec![site.dir()], act: make::checksums },
-    Step { name: "sign", gates: &[], outputs: |site| vec![site.dir()], act: make::sign },
+    Step { name: "checksums", gates: &[], inputs: nothing, outputs: |site| vec![site.dir()], act: make::checksums },
+    Step { name: "sign", gates: &[], inputs: nothing, outputs: |site| vec![site.dir()], act: make::sign },
     Step {
         name: "verify",
         gates: &[Gate::FolderComplete, Gate::SignaturesMatch],
+        inputs: nothing,
         outputs: none,
         act: check::signatures,
     },
-    Step { name: "stock minisign", gates: &[Gate::StockMinisign], outputs: none, act: check::stock_minisign },
-    Step { name: "repositories", gates: &[], outputs: |site| vec![site.repositories()], act: make::repositories },
-    Step { name: "site bundle", gates: &[], outputs: |site| vec![site.bundle()], act: make::bundle },
+    Step {
+        name: "stock minisign",
+        gates: &[Gate::StockMinisign],
+        inputs: nothing,
+        outputs: none,
+        act: check::stock_minisign,
+    },
+    Step {
+        name: "repositories",
+        gates: &[],
+        inputs: nothing,
+        outputs: |site| vec![site.repositories()],
+        act: make::repositories,
+    },
+    Step { name: "site bundle", gates: &[], inputs: nothing, outputs: |site| vec![site.bundle()], act: make::bundle },
 ];
 
 /// The formats of distribution packages; the last one has a signature inside.
@@ -142,42 +190,60 @@ pub fn gates(scope: &Scope) -> Vec<Gate> {
     steps.flat_map(|step| step.gates.iter().copied()).collect()
 }
 
-/// Runs steps with the journal of the output folder, or says which would run; prints each step as it ends.
+/// What is done in the site's output folder for its plan. Reading it changes nothing.
 ///
 /// # Errors
 ///
-/// The journal cannot be read or written.
-pub fn run_all(steps: &[Step], site: &Site, dry_run: bool) -> Result<Report> {
-    let mut journal = open_journal(site)?;
-    Ok(if dry_run { preview(steps, &journal) } else { run::run(steps, site, &mut journal, show) })
+/// The folder has files of others, or its journal cannot be read.
+pub fn progress(site: &Site) -> Result<Progress> {
+    ensure_ours(site)?;
+    Progress::read(&site.out, &plan_digest(site))
 }
 
-/// The journal of the site's output folder, for its plan and its given programs.
+/// The journal of the site's output folder for its plan; what another plan did there is forgotten.
 ///
 /// # Errors
 ///
-/// It cannot be read or written.
+/// The folder has files of others, or the journal cannot be read or written.
 pub fn open_journal(site: &Site) -> Result<Journal> {
-    let digest = digest_bytes(site.plan.to_json().as_bytes());
-    Journal::open(&site.out, &digest.sha256)
+    ensure_ours(site)?;
+    Journal::open(&site.out, &plan_digest(site))
 }
 
-/// Prints what a run of these steps would do, and returns it.
-pub fn preview(steps: &[Step], journal: &Journal) -> Report {
-    let mut again = false;
-    let results = steps.iter().map(|step| {
-        again |= !journal.is_done(step.name);
-        let outcome = if again { Outcome::NotRun } else { Outcome::Kept };
-        let result = StepResult { name: step.name, gates: step.gates, took: std::time::Duration::ZERO, outcome };
-        show(&result);
-        result
-    });
-    Report { steps: results.collect() }
+fn plan_digest(site: &Site) -> String {
+    digest_bytes(site.plan.to_json().as_bytes()).sha256
+}
+
+/// Refuses an output folder in which others keep files: steps write over what is there, and a rehearsal that begins anew
+/// removes all of it. Ours has a journal, or nothing but a work folder, which fetching makes before there is a journal.
+///
+/// # Errors
+///
+/// The folder has other files, or cannot be read.
+pub fn ensure_ours(site: &Site) -> Result<()> {
+    let out = &site.out;
+    if !out.exists() || journal::is_in(out)? {
+        return Ok(());
+    }
+    let names = files::names_in(out).with_context(|| format!("cannot read the output folder {}", out.display()))?;
+    match names.into_iter().find(|name| name != JOURNAL_NAME && out.join(name) != site.work) {
+        None => Ok(()),
+        Some(name) => bail!(
+            "the output folder {} has files of others, such as {name}, and no journal of a release; name an empty one or \
+             one that does not exist",
+            out.display()
+        ),
+    }
 }
 
 /// Prints the line of a step.
 pub fn show(result: &StepResult) {
     eprintln!("{result}");
+}
+
+/// Inputs of a step that has none.
+pub(crate) fn nothing(_: &Site) -> Result<Digests> {
+    Ok(Digests::new())
 }
 
 fn none(_: &Site) -> Vec<PathBuf> {

@@ -295,12 +295,13 @@ fn again(site: &Site, out: &Path, subcommand: &str) -> Result<Command> {
     command.args(["-c", "umask 077; exec \"$@\"", "sh"]);
     command.arg(env::current_exe().context("cannot tell where this program is")?);
     command.arg(subcommand).arg("--root").arg(&site.root).arg("--out").arg(out).arg("--work").arg(&site.work);
-    command.arg("--programs").arg(site.built_folder()).arg("--public-keys").arg(site.public_keys());
     if let Scope::Fast(_) = site.plan.scope() {
         command.arg("--fast");
     }
     if subcommand == "seal" {
         command.arg("--minisign-key").arg(&site.keys.minisign).arg("--openpgp-key").arg(&site.keys.openpgp);
+    } else {
+        command.arg("--programs").arg(site.built_folder()).arg("--public-keys").arg(site.public_keys());
     }
     command.env("SOURCE_DATE_EPOCH", site.plan.source_date_epoch.to_string());
     command.env("TZ", "Asia/Kathmandu").env("LC_ALL", "C.UTF-8");

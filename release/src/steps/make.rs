@@ -424,7 +424,7 @@ pub(crate) fn materials(site: &Site) -> Result<String> {
 }
 
 /// Lock file, toolchains, programs, the images' C library.
-fn materials_here(site: &Site) -> Result<Vec<Material>> {
+pub(super) fn materials_here(site: &Site) -> Result<Vec<Material>> {
     let sha256 = |path: &Path| -> Result<BTreeMap<String, String>> {
         let digest = digest_file(path).with_context(|| format!("cannot read {}", path.display()))?;
         Ok(BTreeMap::from([("sha256".to_owned(), digest.sha256)]))

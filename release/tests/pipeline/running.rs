@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use cairn_release::engine;
 use cairn_release::inputs;
-use cairn_release::journal::{JOURNAL_NAME, Journal};
+use cairn_release::journal::{Digests, JOURNAL_NAME, Journal};
 use cairn_release::plan::Scope;
 use cairn_release::rebuild;
 use cairn_release::run::{self, Outcome, Step};
 use cairn_release::site::{SecretKeys, Site, target_dir_name};
+use cairn_release::steps::MAKE;
 use cairn_release::toolchain::Toolchain;
 
 use crate::fixture::{VERSION, plan, plan_within};
@@ -39,7 +40,7 @@ fn make(site: &Site, name: &str) -> Result<String> {
 }
 
 const fn step(name: &'static str, outputs: fn(&Site) -> Vec<PathBuf>, act: fn(&Site) -> Result<String>) -> Step {
-    Step { name, gates: &[], outputs, act }
+    Step { name, gates: &[], inputs: |_| Ok(Digests::new()), outputs, act }
 }
 
 const ONE: Step = step("one", |site| vec![site.out.join("one")], |site| make(site, "one"));
@@ -48,14 +49,14 @@ const THREE: Step = step("three", |site| vec![site.out.join("three")], |site| ma
 const BROKEN: Step = step("two", |_| Vec::new(), |_| bail!("no luck"));
 
 /// Runs steps for a plan and returns what came of each.
-fn run_for(plan: &str, out: &Path, steps: &[Step]) -> Vec<Outcome> {
-    let mut journal = Journal::open(out, plan).unwrap();
-    let report = run::run(steps, &site(out), &mut journal, |_| {});
+fn run_for(plan: &str, site: &Site, steps: &[Step]) -> Vec<Outcome> {
+    let mut journal = Journal::open(&site.out, plan).unwrap();
+    let report = run::run(steps, site, &mut journal, |_| {});
     report.steps.into_iter().map(|step| step.outcome).collect()
 }
 
 fn run(out: &Path, steps: &[Step]) -> Vec<Outcome> {
-    run_for("a plan", out, steps)
+    run_for("a plan", &site(out), steps)
 }
 
 fn made(out: &Path) -> String {
@@ -110,8 +111,50 @@ fn a_step_that_was_cut_off_is_not_done_wherever_the_journal_was_cut() {
 fn what_was_done_for_another_plan_counts_for_nothing() {
     let out = tempfile::tempdir().unwrap();
     run(out.path(), &[ONE]);
-    assert_eq!(run_for("another plan", out.path(), &[ONE]), [passed()]);
+    assert_eq!(run_for("another plan", &site(out.path()), &[ONE]), [passed()]);
     assert_eq!(run(out.path(), &[ONE]), [passed()]);
+}
+
+#[test]
+fn what_came_after_a_step_that_is_made_again_is_made_again_by_a_later_run_too() {
+    let out = tempfile::tempdir().unwrap();
+    run(out.path(), &[ONE, TWO]);
+    run(out.path(), &[THREE]);
+    fs::remove_file(out.path().join("one")).unwrap();
+    assert_eq!(run(out.path(), &[ONE, TWO]), [passed(), passed()]);
+    assert_eq!(run(out.path(), &[THREE]), [passed()]);
+}
+
+#[test]
+fn other_keys_and_other_programs_are_not_taken_for_those_of_the_run_before() {
+    let out = tempfile::tempdir().unwrap();
+    let steps: Vec<_> = ["keys", "build"].map(|name| *MAKE.iter().find(|step| step.name == name).unwrap()).to_vec();
+    let run = |site: &Site| run_for("a plan", site, &steps).iter().map(|it| *it == Outcome::Kept).collect::<Vec<_>>();
+    let first = given(&out.path().join("first"), "key", "program");
+    let at = |folder: &Path| Site { out: out.path().join("out"), ..folder_site(folder) };
+    assert_eq!(run(&at(&first)), [false, false]);
+    // Another place with the same content is the same.
+    assert_eq!(run(&at(&given(&out.path().join("same"), "key", "program"))), [true, true]);
+    assert_eq!(run(&at(&given(&out.path().join("program"), "key", "other"))), [true, false]);
+    assert_eq!(run(&at(&given(&out.path().join("key"), "other", "other"))), [false, false]);
+}
+
+/// A folder with public keys, and with programs of every target, of this content.
+fn given(folder: &Path, key: &str, program: &str) -> PathBuf {
+    for name in ["cairn.pub", "cairn.asc"] {
+        write(&folder.join(name), key);
+    }
+    for target in &plan().targets {
+        for binary in target.programs() {
+            write(&folder.join(&target.name).join(&binary.name), program);
+        }
+    }
+    folder.to_owned()
+}
+
+/// A site that is given the keys and the programs in this folder.
+fn folder_site(folder: &Path) -> Site {
+    Site { given_programs: Some(folder.to_owned()), ..site(folder) }
 }
 
 #[test]
@@ -125,10 +168,10 @@ fn a_dry_run_of_fetching_says_what_is_missing_and_fetches_nothing() {
     assert_eq!(states(), [false, false, false]);
     assert!(!site.work.exists());
     for target in &site.plan.targets {
-        write(&inputs::libc_runtime(&site, target).join("version"));
+        write(&inputs::libc_runtime(&site, target).join("version"), "");
     }
     assert_eq!(states(), [false, true, false]);
-    write(&inputs::base_root(&site).join("etc/debian_version"));
+    write(&inputs::base_root(&site).join("etc/debian_version"), "");
     assert_eq!(states(), [false, true, true]);
 }
 
@@ -170,7 +213,7 @@ fn native_site(out: &Path) -> Site {
     Site { plan: plan_within(Scope::of_this_machine(), VERSION, 7), ..site(out) }
 }
 
-fn write(path: &Path) {
+fn write(path: &Path, text: &str) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, "").unwrap();
+    fs::write(path, text).unwrap();
 }

@@ -1,0 +1,42 @@
+//! What steps read besides the plan, the tree and each other's outputs, by digest: content counts, not its place.
+
+use anyhow::{Context, Result};
+
+use crate::digest::digest_file;
+use crate::journal::Digests;
+use crate::site::Site;
+use crate::steps::make;
+
+/// The public keys.
+pub(super) fn public_keys(site: &Site) -> Result<Digests> {
+    let names = [site.minisign_public_key(), site.openpgp_public_key()];
+    let names = names.iter().filter_map(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());
+    let digest = |name: String| {
+        let path = site.given_public_keys.join(&name);
+        let cannot = || format!("cannot read the public key {}; `cairn-release keygen` makes one", path.display());
+        Ok((name, digest_file(&path).with_context(cannot)?.sha256))
+    };
+    names.map(digest).collect()
+}
+
+/// Toolchains, C library, programs of other projects: all that provenance names.
+pub(super) fn materials(site: &Site) -> Result<Digests> {
+    let materials = make::materials_here(site)?;
+    Ok(materials.into_iter().map(|material| (material.name, material.digest.into_values().collect())).collect())
+}
+
+/// The programs, if they are given and not built.
+pub(super) fn programs(site: &Site) -> Result<Digests> {
+    let mut digests = Digests::new();
+    if site.given_programs.is_none() {
+        return Ok(digests);
+    }
+    for target in &site.plan.targets {
+        for binary in target.programs() {
+            let path = site.built(target).join(&binary.name);
+            let digest = digest_file(&path).with_context(|| format!("cannot read the program {}", path.display()))?;
+            digests.insert(format!("{}/{}", target.name, binary.name), digest.sha256);
+        }
+    }
+    Ok(digests)
+}

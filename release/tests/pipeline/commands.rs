@@ -1,0 +1,240 @@
+//! The commands that execute the plan: what a dry run leaves as it was, which output folders are refused.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::env;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use cairn_release::files::files_below;
+use cairn_release::inputs;
+use cairn_release::journal::{JOURNAL_NAME, Journal};
+use cairn_release::plan::Scope;
+use cairn_release::run::Step;
+use cairn_release::site::{SecretKeys, Site};
+use cairn_release::steps::{self, MAKE, SEAL};
+use tempfile::TempDir;
+
+use crate::fixture::{EPOCH, VERSION, plan_within};
+
+/// A plan of which no test is.
+const ANOTHER_PLAN: &str = "the digest of another plan";
+
+/// A source tree that is no checkout, and an output folder that is not there yet.
+struct Place {
+    scratch: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let place = Self { scratch: tempfile::tempdir().unwrap() };
+        let root = place.root();
+        fs::create_dir_all(root.join("release")).unwrap();
+        fs::write(root.join("Cargo.toml"), format!("[workspace]\n[workspace.package]\nversion = \"{VERSION}\"\n"))
+            .unwrap();
+        fs::write(root.join("Cargo.lock"), "").unwrap();
+        fs::write(root.join("release/release.toml"), "sequence = 7\n").unwrap();
+        place
+    }
+
+    fn root(&self) -> PathBuf {
+        self.scratch.path().join("tree")
+    }
+
+    fn out(&self) -> PathBuf {
+        self.scratch.path().join("out")
+    }
+
+    /// The site that the commands make of it.
+    fn site(&self) -> Site {
+        let mut plan = plan_within(Scope::of_this_machine(), VERSION, 7);
+        plan.commit = None;
+        Site {
+            plan,
+            root: self.root(),
+            out: self.out(),
+            work: self.scratch.path().join("work"),
+            given_programs: None,
+            given_public_keys: self.root().join("packaging/keys"),
+            keys: SecretKeys::in_folder(&self.out()),
+            inventories: RefCell::default(),
+        }
+    }
+
+    fn command(&self, command: &str) -> Command {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_cairn-release"));
+        program.arg(command).arg("--fast").arg("--root").arg(self.root()).arg("--out").arg(self.out());
+        program.arg("--work").arg(self.site().work).env("SOURCE_DATE_EPOCH", EPOCH.to_string());
+        if command == "seal" {
+            program.args(["--minisign-key", "minisign.key", "--openpgp-key", "openpgp.asc"]);
+        }
+        program
+    }
+
+    /// Runs a command that ends well; what it printed.
+    fn said(&self, command: &str, more: &[&str]) -> String {
+        let output = self.command(command).args(more).output().unwrap();
+        assert!(output.status.success(), "{command} {more:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs a command that is refused; the reason.
+    fn refused(&self, command: &str, more: &[&str]) -> String {
+        let output = self.command(command).args(more).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{command} {more:?}");
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    /// Writes a file of the output folder.
+    fn write(&self, name: &str) {
+        write(&self.out().join(name));
+    }
+
+    fn write_public_keys(&self) {
+        for name in ["cairn.pub", "cairn.asc"] {
+            write(&self.site().given_public_keys.join(name));
+        }
+    }
+
+    /// Every file, with its content.
+    fn snapshot(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let files = files_below(self.scratch.path(), 1000).unwrap();
+        files.into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+    }
+
+    /// Makes a journal in which these steps are done from their inputs here, without outputs.
+    fn done(&self, steps: &[Step]) {
+        let mut journal = steps::open_journal(&self.site()).unwrap();
+        for step in steps {
+            journal.started(step.name).unwrap();
+            journal.done(step.name, (step.inputs)(&self.site()).unwrap_or_default(), &[]).unwrap();
+        }
+    }
+}
+
+/// Writes a file with its name in it.
+fn write(path: &Path) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, path.file_name().unwrap().as_encoded_bytes()).unwrap();
+}
+
+/// The lines of a dry run: for each step, whether it is kept.
+fn kept(said: &str) -> Vec<bool> {
+    let states = said.lines().map(|line| match (line.ends_with("  kept"), line.ends_with("  would run")) {
+        (true, false) => true,
+        (false, true) => false,
+        _ => panic!("neither kept nor to run: {line}"),
+    });
+    states.collect()
+}
+
+#[test]
+fn a_dry_run_lists_every_step_and_changes_nothing() {
+    for command in [&["make"][..], &["rehearse"], &["rehearse", "--anew"]] {
+        let place = Place::new();
+        let dry_run = || {
+            let before = place.snapshot();
+            let said = place.said(command[0], &[&command[1..], &["--dry-run"]].concat());
+            assert_eq!(place.snapshot(), before, "{command:?}");
+            assert!(MAKE.iter().zip(said.lines()).all(|(step, line)| line.starts_with(step.name)), "{said}");
+            said
+        };
+        assert!(!kept(&dry_run()).contains(&true));
+        assert!(!place.out().exists());
+        // What is done for another plan stays as it is.
+        drop(Journal::open(&place.out(), ANOTHER_PLAN).unwrap());
+        place.write("made");
+        assert!(!kept(&dry_run()).contains(&true));
+    }
+}
+
+#[test]
+fn a_dry_run_knows_what_is_done_unless_the_run_would_forget_it() {
+    let place = Place::new();
+    place.write_public_keys();
+    place.done(&MAKE[..2]);
+    for name in ["cairn.pub", "cairn.asc"] {
+        write(&place.out().join("throwaway-keys").join(name));
+    }
+    for command in ["make", "rehearse"] {
+        let states = kept(&place.said(command, &["--dry-run"]));
+        assert_eq!((&states[..2], states[2..].contains(&true)), (&[true, true][..], false), "{command}");
+    }
+    assert!(!kept(&place.said("rehearse", &["--dry-run", "--anew"])).contains(&true));
+}
+
+#[test]
+fn a_dry_run_of_sealing_lists_every_step_and_changes_nothing() {
+    let place = Place::new();
+    place.done(&[MAKE, &SEAL[..1]].concat());
+    let before = place.snapshot();
+    let said = place.said("seal", &["--dry-run"]);
+    assert_eq!(place.snapshot(), before);
+    assert!(SEAL.iter().zip(said.lines()).all(|(step, line)| line.starts_with(step.name)), "{said}");
+    let states = kept(&said);
+    assert_eq!((states[0], states[1..].contains(&true), states.len()), (true, false, SEAL.len()));
+}
+
+#[test]
+fn an_output_folder_with_files_of_others_is_refused_and_left_alone() {
+    let place = Place::new();
+    place.write("diary");
+    let before = place.snapshot();
+    for command in
+        [&["make"][..], &["seal"], &["rehearse"], &["rehearse", "--anew"], &["rehearse", "--anew", "--dry-run"]]
+    {
+        let said = place.refused(command[0], &command[1..]);
+        assert!(said.contains("files of others, such as diary"), "{said}");
+        assert_eq!(place.snapshot(), before, "{command:?}");
+    }
+    // A file that only has the journal's name makes no difference.
+    place.write(JOURNAL_NAME);
+    assert!(place.refused("rehearse", &["--anew"]).contains("such as diary"));
+}
+
+#[test]
+fn an_output_folder_is_ours_by_its_journal_or_while_it_has_only_what_was_fetched() {
+    let place = Place::new();
+    let ours = |work: &Path| steps::ensure_ours(&Site { work: work.to_owned(), ..place.site() }).is_ok();
+    let (inside, elsewhere) = (place.out().join("work"), place.scratch.path().join("work"));
+    assert!(ours(&elsewhere));
+    fs::create_dir_all(&inside).unwrap();
+    assert!(ours(&inside) && !ours(&elsewhere));
+    // A run that was killed while it began its journal.
+    fs::write(place.out().join(JOURNAL_NAME), "{\"event\":\"pl").unwrap();
+    assert!(ours(&inside) && !ours(&elsewhere));
+    fs::remove_file(place.out().join(JOURNAL_NAME)).unwrap();
+    place.write("made");
+    assert!(!ours(&inside));
+    drop(Journal::open(&place.out(), ANOTHER_PLAN).unwrap());
+    assert!(ours(&elsewhere));
+}
+
+#[test]
+fn what_another_toolchain_made_is_not_kept() {
+    let place = Place::new();
+    let site = place.site();
+    place.write_public_keys();
+    for target in site.plan.image_targets() {
+        for name in ["version", "sha256"] {
+            write(&inputs::libc_runtime(&site, target).join(name));
+        }
+    }
+    place.done(MAKE);
+    assert!(!kept(&place.said("make", &["--dry-run"])).contains(&false));
+
+    let zig = place.scratch.path().join("bin/zig");
+    fs::create_dir_all(zig.parent().unwrap()).unwrap();
+    fs::write(&zig, "#!/bin/sh\necho another\n").unwrap();
+    fs::set_permissions(&zig, fs::Permissions::from_mode(0o755)).unwrap();
+    let inherited = env::var_os("PATH").unwrap_or_default();
+    let folders = [zig.parent().unwrap().to_owned()].into_iter().chain(env::split_paths(&inherited));
+    let output =
+        place.command("make").arg("--dry-run").env("PATH", env::join_paths(folders).unwrap()).output().unwrap();
+    let states = kept(&String::from_utf8(output.stdout).unwrap());
+    for (step, kept) in MAKE.iter().zip(states) {
+        assert_eq!(kept, ["keys", "check the tree"].contains(&step.name), "{}", step.name);
+    }
+}

@@ -285,6 +285,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Seal(Seal { tree, minisign_key, openpgp_key, dry_run }) => {
             let keys = SecretKeys { minisign: minisign_key, openpgp: openpgp_key };
             let site = Site { keys, ..tree.site()? };
+            steps::ensure_made(&site)?;
             return carry_out(SEAL, &site, dry_run);
         }
         Command::Verify(args) => run_verify(&args)?,

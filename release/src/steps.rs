@@ -236,6 +236,25 @@ pub fn ensure_ours(site: &Site) -> Result<()> {
     }
 }
 
+/// Refuses to seal what did not pass every step of [`MAKE`], with every gate, or was changed since.
+///
+/// # Errors
+///
+/// The first step that is not done for this plan, or the journal cannot be read.
+pub fn ensure_made(site: &Site) -> Result<()> {
+    let progress = progress(site)?;
+    // Not the inputs: what seals may be another machine, with other toolchains.
+    match MAKE.iter().find(|step| !progress.is_done(step.name)) {
+        None => Ok(()),
+        Some(step) => bail!(
+            "nothing is sealed: the step {:?} of `make` is not done in {} for this plan, or its files were changed since; run \
+             `cairn-release make` with the same tree, time and targets",
+            step.name,
+            site.out.display()
+        ),
+    }
+}
+
 /// Prints the line of a step.
 pub fn show(result: &StepResult) {
     eprintln!("{result}");

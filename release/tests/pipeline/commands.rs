@@ -1,4 +1,4 @@
-//! The commands that execute the plan: what a dry run leaves as it was, which output folders are refused.
+//! The commands that execute the plan: what a dry run leaves as it was, what is sealed, which output folders are refused.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use std::process::Command;
 
 use cairn_release::files::files_below;
 use cairn_release::inputs;
-use cairn_release::journal::{JOURNAL_NAME, Journal};
+use cairn_release::journal::{Digests, JOURNAL_NAME, Journal};
 use cairn_release::plan::Scope;
 use cairn_release::run::Step;
 use cairn_release::site::{SecretKeys, Site};
@@ -175,6 +175,42 @@ fn a_dry_run_of_sealing_lists_every_step_and_changes_nothing() {
     assert!(SEAL.iter().zip(said.lines()).all(|(step, line)| line.starts_with(step.name)), "{said}");
     let states = kept(&said);
     assert_eq!((states[0], states[1..].contains(&true), states.len()), (true, false, SEAL.len()));
+}
+
+#[test]
+fn nothing_is_sealed_before_every_step_of_make_is_done() {
+    for (done, step) in MAKE.iter().enumerate() {
+        let place = Place::new();
+        place.done(&MAKE[..done]);
+        // The next one was begun, and its gate is red.
+        steps::open_journal(&place.site()).unwrap().started(step.name).unwrap();
+        let before = place.snapshot();
+        for more in [&[][..], &["--dry-run"]] {
+            let said = place.refused("seal", more);
+            assert!(said.contains(&format!("the step {:?} of `make` is not done", step.name)), "{said}");
+        }
+        assert_eq!(place.snapshot(), before);
+    }
+}
+
+#[test]
+fn nothing_is_sealed_that_was_made_for_another_plan_or_changed_since() {
+    let place = Place::new();
+    drop(Journal::open(&place.out(), ANOTHER_PLAN).unwrap());
+    let before = place.snapshot();
+    assert!(place.refused("seal", &[]).contains("the step \"keys\" of `make` is not done"));
+    assert_eq!(place.snapshot(), before);
+
+    let place = Place::new();
+    place.done(MAKE);
+    place.write("made");
+    let last = MAKE.last().unwrap().name;
+    let mut journal = steps::open_journal(&place.site()).unwrap();
+    journal.started(last).unwrap();
+    journal.done(last, Digests::new(), &[place.out().join("made")]).unwrap();
+    place.said("seal", &["--dry-run"]);
+    fs::write(place.out().join("made"), "changed").unwrap();
+    assert!(place.refused("seal", &["--dry-run"]).contains(last));
 }
 
 #[test]

@@ -32,6 +32,9 @@ const USER_ID: &str = "Cairn rehearsal <rehearsal@cairn.example>";
 /// A key that signed nothing, which every trial of a signature must refuse.
 const WRONG_KEY_NAME: &str = "wrong.asc";
 
+/// Most files of a folder whose size is told.
+const MAX_FILES: usize = 100_000;
+
 /// What to rehearse, and how.
 #[derive(Debug)]
 pub struct Rehearsal {
@@ -174,10 +177,23 @@ fn print_table(site: &Site, report: &Report) {
     for step in &report.steps {
         println!("{step}");
     }
-    println!("\nfile                                                       bytes");
-    for name in &site.plan.files {
-        if let Ok(metadata) = fs::metadata(site.dir().join(name)) {
-            println!("{name:<52} {:>12}", metadata.len());
-        }
+    println!("\nfile or folder                                             bytes");
+    for (name, bytes) in sizes(site) {
+        println!("{name:<52} {bytes:>12}");
     }
+}
+
+/// The sizes in bytes of what is there: each file of the release folder, and as a whole each folder that is published beside it.
+#[must_use]
+pub fn sizes(site: &Site) -> Vec<(String, u64)> {
+    let size = |path: &Path| -> Option<u64> {
+        let files = files::files_below(path, MAX_FILES).ok()?;
+        files.iter().map(|file| Some(fs::metadata(file).ok()?.len())).sum()
+    };
+    let files = site.plan.files.iter().map(|name| (name.clone(), site.dir().join(name)));
+    let folders = [site.layout(), site.repositories(), site.bundle()].map(|folder| {
+        let name = folder.file_name().unwrap_or_default().display().to_string();
+        (format!("{name}/"), folder)
+    });
+    files.chain(folders).filter_map(|(name, path)| Some((name, size(&path)?))).collect()
 }

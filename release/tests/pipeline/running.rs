@@ -11,6 +11,7 @@ use cairn_release::inputs;
 use cairn_release::journal::{Digests, JOURNAL_NAME, Journal};
 use cairn_release::plan::Scope;
 use cairn_release::rebuild;
+use cairn_release::rehearse;
 use cairn_release::run::{self, Outcome, Step};
 use cairn_release::site::{SecretKeys, Site, target_dir_name};
 use cairn_release::steps::MAKE;
@@ -206,6 +207,22 @@ fn builds_with_and_without_the_standard_library_share_no_target_folder() {
     let toolchain = site.toolchain(site.native()).unwrap();
     let other = Toolchain { builds_std: !toolchain.builds_std, ..toolchain.clone() };
     assert_ne!(target_dir_name(&toolchain), target_dir_name(&other));
+}
+
+#[test]
+fn the_table_of_sizes_has_the_files_of_the_release_and_the_folders_beside_it() {
+    let out = tempfile::tempdir().unwrap();
+    let site = site(out.path());
+    assert_eq!(rehearse::sizes(&site), []);
+    let first = site.plan.files[0].clone();
+    write(&site.dir().join(&first), "12");
+    write(&site.layout().join("blobs/some"), "123");
+    write(&site.layout().join("index.json"), "1234");
+    write(&site.repositories().join("apt/some"), "12345");
+    write(&site.bundle().join("some.tar"), "123456");
+    let folder = |name: &str, bytes| (name.to_owned(), bytes);
+    let folders = [folder("oci/", 7), folder("repositories/", 5), folder("bundle/", 6)];
+    assert_eq!(rehearse::sizes(&site), [vec![(first, 2)], folders.to_vec()].concat());
 }
 
 /// A site whose one target has a toolchain here.

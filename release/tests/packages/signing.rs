@@ -4,6 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use cairn_release::linux_packages::{Format, Kind, signature};
+use cairn_release::process;
+use cairn_release::toolchain::require;
 
 use crate::fixture::{Inputs, OpenPgpKey};
 
@@ -19,6 +21,17 @@ fn the_signature_depends_on_the_package_and_the_key_alone() {
     let (one, other, key) = (Inputs::new("0.1.0"), Inputs::new("0.1.0"), OpenPgpKey::new());
     let bytes = |inputs: &Inputs| fs::read(inputs.build_signed(Kind::EtcdNames, &key)).unwrap();
     assert!(bytes(&one) == bytes(&other));
+}
+
+#[test]
+fn a_signed_rpm_is_the_unsigned_one_when_its_signature_is_taken_out() {
+    let (inputs, key) = (Inputs::new("0.1.0"), OpenPgpKey::new());
+    let unsigned = fs::read(inputs.build(Kind::EtcdNames, Format::Rpm).1).unwrap();
+    let path = inputs.build_signed(Kind::EtcdNames, &key);
+    assert!(fs::read(&path).unwrap() != unsigned);
+    let rpmsign = require("rpmsign", "the Debian package rpm").unwrap();
+    process::output(process::clean_command(&rpmsign).arg("--delsign").arg(&path)).unwrap();
+    assert!(fs::read(&path).unwrap() == unsigned);
 }
 
 #[test]

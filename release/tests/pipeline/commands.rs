@@ -1,7 +1,7 @@
-//! The commands that execute the plan: what a dry run leaves as it was, what is sealed, which output folders are refused.
+//! The commands that execute the plan: what a dry run leaves as it was, what is made and sealed, which folders are refused.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,13 +11,14 @@ use std::process::Command;
 use cairn_release::files::files_below;
 use cairn_release::inputs;
 use cairn_release::journal::{Digests, JOURNAL_NAME, Journal};
-use cairn_release::plan::Scope;
+use cairn_release::manifest::SUMS_NAME;
+use cairn_release::plan::{ArtifactKind, Scope};
 use cairn_release::run::Step;
 use cairn_release::site::{SecretKeys, Site};
 use cairn_release::steps::{self, MAKE, SEAL};
 use tempfile::TempDir;
 
-use crate::fixture::{EPOCH, VERSION, plan_within};
+use crate::fixture::{EPOCH, Release, VERSION, plan, plan_within, source_tree};
 
 /// A plan of which no test is.
 const ANOTHER_PLAN: &str = "the digest of another plan";
@@ -273,4 +274,30 @@ fn what_another_toolchain_made_is_not_kept() {
     for (step, kept) in MAKE.iter().zip(states) {
         assert_eq!(kept, ["keys", "check the tree"].contains(&step.name), "{}", step.name);
     }
+}
+
+#[test]
+fn make_leaves_every_artifact_but_those_that_need_a_secret_key() {
+    let site = Site { plan: plan_within(Scope::Full, VERSION, 7), ..Place::new().site() };
+    let made: BTreeSet<_> = MAKE.iter().flat_map(|step| (step.outputs)(&site)).collect();
+    for artifact in &site.plan.artifacts {
+        let needs_key = matches!(artifact.kind, ArtifactKind::Rpm | ArtifactKind::Provenance);
+        assert_eq!(made.contains(&site.path_of(artifact)), !needs_key, "{}", artifact.name);
+    }
+    assert!(made.contains(&site.unsigned()));
+}
+
+#[test]
+fn what_was_made_again_is_compared_by_the_published_sums_as_documented() {
+    let command = "sha256sum --check --ignore-missing SHA256SUMS";
+    let docs = fs::read_to_string(source_tree().join("docs/RELEASING.md")).unwrap();
+    assert!(docs.contains(&format!("cd dist/cairn-VERSION && {command}\n")));
+    let made = Release::unsigned(plan());
+    // Published is also what only sealing makes.
+    let sums = fs::read_to_string(made.file(SUMS_NAME)).unwrap();
+    fs::write(made.file(SUMS_NAME), format!("{sums}{}  some.rpm\n", "0".repeat(64))).unwrap();
+    let fits = || Command::new("sh").args(["-c", command]).current_dir(&made.dir).output().unwrap().status.success();
+    assert!(fits());
+    fs::write(made.file(&made.archive()), "other bytes").unwrap();
+    assert!(!fits());
 }

@@ -19,7 +19,7 @@ pub fn checksum(plan: &Plan, dir: &Path) -> Result<()> {
     let mut sums = Vec::new();
     for artifact in &plan.artifacts {
         let digest = digest_file(&dir.join(&artifact.name))
-            .with_context(|| format!("cannot read {}; run `cairn-release package` first", artifact.name))?;
+            .with_context(|| format!("cannot read {}; run `cairn-release make` again, then `seal`", artifact.name))?;
         sums.push((artifact.name.clone(), digest.sha256));
     }
     files::write_bytes(&dir.join(SUMS_NAME), FILE_MODE, render(&sums).as_bytes())

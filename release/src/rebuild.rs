@@ -1,8 +1,9 @@
 //! Builds the programs once more, elsewhere and under other circumstances, and compares them bit for bit.
 //!
 //! Elsewhere is a folder beside the work folder with caches of its own: what the first build made is never there, and what a
-//! rebuild compiled is there for the next one. Other are folder, host name, user, home, time zone, locale, umask, number
-//! of jobs, and the time at which it is done. Left out: another machine, another processor, cargo's and zig's own places.
+//! rebuild compiled is there for the next one. Other are folder, host name, home, `$USER`, time zone, locale, umask, number
+//! of jobs, and the time, in that it is later. Left out: another user id, a clock that was set, another machine, another
+//! processor, cargo's and zig's own places.
 
 use std::path::{Path, PathBuf};
 

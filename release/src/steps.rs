@@ -128,7 +128,7 @@ pub const SEAL: &[Step] = &[
     Step {
         name: "sign packages",
         gates: &[],
-        inputs: nothing,
+        inputs: given::repository_key,
         outputs: |site| kinds(site, &[ArtifactKind::Rpm]),
         act: make::sign_packages,
     },
@@ -142,7 +142,7 @@ pub const SEAL: &[Step] = &[
     Step {
         name: "provenance",
         gates: &[],
-        inputs: nothing,
+        inputs: given::release_key,
         outputs: |site| kinds(site, &[ArtifactKind::Provenance]),
         act: make::provenance,
     },

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use crate::digest::digest_file;
+use crate::digest::{digest_bytes, digest_file};
 use crate::journal::Digests;
 use crate::site::Site;
 use crate::steps::make;
@@ -39,4 +39,16 @@ pub(super) fn programs(site: &Site) -> Result<Digests> {
         }
     }
     Ok(digests)
+}
+
+/// The public half of the key that signs releases.
+pub(super) fn release_key(site: &Site) -> Result<Digests> {
+    let public = make::release_key(site)?.public.to_box()?;
+    Ok(Digests::from([("minisign key".to_owned(), digest_bytes(&public.to_bytes()).sha256)]))
+}
+
+/// The fingerprint of the key that signs packages and repositories.
+pub(super) fn repository_key(site: &Site) -> Result<Digests> {
+    let key = make::repository_key(site)?;
+    Ok(Digests::from([("OpenPGP key".to_owned(), digest_bytes(key.fingerprint().as_bytes()).sha256)]))
 }

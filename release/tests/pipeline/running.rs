@@ -9,12 +9,14 @@ use anyhow::{Result, bail};
 use cairn_release::engine;
 use cairn_release::inputs;
 use cairn_release::journal::{Digests, JOURNAL_NAME, Journal};
+use cairn_release::keys;
 use cairn_release::plan::Scope;
 use cairn_release::rebuild;
 use cairn_release::rehearse;
+use cairn_release::repository::openpgp;
 use cairn_release::run::{self, Outcome, Step};
 use cairn_release::site::{SecretKeys, Site, target_dir_name};
-use cairn_release::steps::MAKE;
+use cairn_release::steps::{MAKE, SEAL};
 use cairn_release::toolchain::Toolchain;
 
 use crate::fixture::{VERSION, plan, plan_within};
@@ -138,6 +140,26 @@ fn other_keys_and_other_programs_are_not_taken_for_those_of_the_run_before() {
     assert_eq!(run(&at(&given(&out.path().join("same"), "key", "program"))), [true, true]);
     assert_eq!(run(&at(&given(&out.path().join("program"), "key", "other"))), [true, false]);
     assert_eq!(run(&at(&given(&out.path().join("key"), "other", "other"))), [false, false]);
+}
+
+#[test]
+fn signatures_of_another_key_than_the_one_given_are_not_kept() {
+    let out = tempfile::tempdir().unwrap();
+    let keys = |name: &str| {
+        let folder = out.path().join(name);
+        fs::create_dir(&folder).unwrap();
+        let keys = SecretKeys::in_folder(&folder);
+        keys::generate(&keys.minisign, &folder.join("cairn.pub"), None).unwrap();
+        openpgp::generate("Somebody <somebody@cairn.example>", 0, &keys.openpgp, &folder.join("cairn.asc"), None)
+            .unwrap();
+        Site { keys, ..site(out.path()) }
+    };
+    let (one, other) = (keys("one"), keys("other"));
+    for name in ["sign packages", "provenance"] {
+        let inputs = SEAL.iter().find(|step| step.name == name).unwrap().inputs;
+        assert_eq!(inputs(&one).unwrap(), inputs(&one).unwrap());
+        assert_ne!(inputs(&one).unwrap(), inputs(&other).unwrap());
+    }
 }
 
 /// A folder with public keys, and with programs of every target, of this content.

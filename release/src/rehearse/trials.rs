@@ -280,7 +280,10 @@ pub(super) fn kill_at_every_step(site: &Site) -> Result<String> {
     }
     // Only a command's last step can be over, and the command with it, before we see that it has begun.
     let fewest = MAKE.len() + SEAL.len() - 2;
-    ensure!(kills >= fewest, "only {kills} runs could be killed, of {fewest} at least");
+    ensure!(
+        kills >= fewest,
+        "only {kills} runs could be killed, of {fewest} at least; a busy machine looks too late: run it again"
+    );
     let dir = out.join(site.plan.folder_name());
     let public_key = site.minisign_public_key();
     let version = &site.plan.version;

@@ -1,11 +1,14 @@
 //! The route through `cross` (`Cross.toml`, `cross/`) is held to the plan and to what the pipeline's own build does.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::Command;
 
 use cairn_release::compile::{BUILD_ID, STACK_PROTECTOR};
 use cairn_release::plan::Target;
 
-use crate::{full_plan, source_file, version};
+use crate::{full_plan, source_file, source_tree, version};
 
 fn targets() -> Vec<Target> {
     full_plan(&version()).targets
@@ -15,23 +18,13 @@ fn targets() -> Vec<Target> {
 fn variables() -> BTreeMap<String, String> {
     let text = source_file("cross/Dockerfile").replace("\\\n", " ");
     let line = text.lines().find_map(|line| line.strip_prefix("ENV ")).expect("the image sets variables");
-    // A value has quotes around all of it or none; what stands between two of them is NAME=VALUE words or a value.
-    let mut variables = BTreeMap::new();
-    let mut quoted_name = None;
-    for (at, part) in line.split('"').enumerate() {
-        if at % 2 == 1 {
-            variables.insert(quoted_name.take().expect("a value has a name"), part.to_owned());
-            continue;
-        }
-        for (name, value) in part.split_whitespace().map(|word| word.split_once('=').expect("NAME=VALUE")) {
-            if value.is_empty() {
-                quoted_name = Some(name.to_owned());
-            } else {
-                variables.insert(name.to_owned(), value.to_owned());
-            }
-        }
-    }
-    variables
+    let words = line.split_whitespace().map(|word| word.split_once('=').expect("NAME=VALUE"));
+    words.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// A target's platform in the names of the image's compilers.
+fn platform(target: &Target) -> String {
+    target.triple.replace("-unknown", "")
 }
 
 /// The pinned packages of a list: names, versions and hashes.
@@ -48,29 +41,39 @@ fn it_has_every_target_of_the_plan_and_no_other() {
     assert_eq!(found, targets().into_iter().map(|target| target.triple).collect());
 }
 
+/// `zig-tool` is run under the compiler's name; a program in cargo-zigbuild's place tells what it was asked for.
 #[test]
-fn it_asks_for_the_glibc_floor() {
-    let wrapper = source_file("cross/zig-tool");
-    for floor in targets().iter().filter_map(Target::glibc_floor) {
-        assert!(wrapper.lines().any(|line| line == format!("*-gnu) platform=$platform.{floor} ;;")));
+fn its_compiler_has_the_pipelines_floor_and_flags() {
+    let folder = tempfile::tempdir().unwrap();
+    let asked = folder.path().join("cargo-zigbuild");
+    fs::write(&asked, "#!/bin/sh\necho \"$@\"\n").unwrap();
+    fs::set_permissions(&asked, Permissions::from_mode(0o755)).unwrap();
+    for target in targets() {
+        let platform = platform(&target);
+        let compiler = folder.path().join(format!("zig-{platform}-cc"));
+        symlink(source_tree().join("cross/zig-tool"), &compiler).unwrap();
+        let done = Command::new(&compiler).args(["-c", "a.c"]).env("PATH", folder.path()).output().unwrap();
+        let asked = String::from_utf8(done.stdout).unwrap();
+
+        let floor = target.glibc_floor().map(|version| format!(".{version}")).unwrap_or_default();
+        let build_id = BUILD_ID.strip_prefix("link-arg=").expect("it is an argument of the linker's");
+        let flags = target.cflags.join(" ");
+        let wanted = format!("zig cc -- -target {platform}{floor} {STACK_PROTECTOR} {build_id} {flags} -c a.c\n");
+        assert_eq!(asked, wanted);
     }
 }
 
 #[test]
-fn its_image_has_the_pipelines_compiler_and_flags() {
+fn its_image_has_a_compiler_for_every_target() {
     let variables = variables();
     for target in targets() {
-        let (platform, triple) = (target.triple.replace("-unknown", ""), target.triple.replace('-', "_"));
+        let (platform, triple) = (platform(&target), target.triple.replace('-', "_"));
         let upper = triple.to_uppercase();
-        let cflags = format!("{STACK_PROTECTOR} {}", target.cflags.join(" "));
         for (name, value) in [
             (format!("AR_{triple}"), format!("zig-{platform}-ar")),
             (format!("CC_{triple}"), format!("zig-{platform}-cc")),
             (format!("CXX_{triple}"), format!("zig-{platform}-c++")),
-            (format!("CFLAGS_{triple}"), cflags.clone()),
-            (format!("CXXFLAGS_{triple}"), cflags),
             (format!("CARGO_TARGET_{upper}_LINKER"), format!("zig-{platform}-cc")),
-            (format!("CARGO_TARGET_{upper}_RUSTFLAGS"), format!("-C {BUILD_ID}")),
             (format!("{upper}_JEMALLOC_SYS_WITH_LG_PAGE"), target.elf.page_bytes.ilog2().to_string()),
         ] {
             assert_eq!(variables.get(&name), Some(&value), "{name} of cross/Dockerfile");
@@ -78,7 +81,6 @@ fn its_image_has_the_pipelines_compiler_and_flags() {
     }
 }
 
-/// cargo adds the image's flags to these, which set the baseline.
 #[test]
 fn its_cargo_has_the_baseline_of_the_plan() {
     let config: toml::Table = source_file(".cargo/config.toml").parse().unwrap();

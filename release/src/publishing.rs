@@ -127,7 +127,7 @@ pub(crate) fn publish(args: &Publish) -> Result<()> {
 
 fn tree(text: &str) -> Result<Tree> {
     let (at, dir) = text.split_once('=').with_context(|| format!("--tree {text} is not PLACE=DIR"))?;
-    Ok(Tree { dir: PathBuf::from(dir), at: at.to_owned(), moving: Vec::new() })
+    Ok(Tree { dir: PathBuf::from(dir), at: at.to_owned() })
 }
 
 fn target(args: &Publish) -> Result<Box<dyn Target>> {

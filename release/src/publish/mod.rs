@@ -34,7 +34,7 @@ pub use http::{Bucket, Credentials};
 pub use pointers::{CHANNEL_PATH, Channel, INDEX_PATH, Index, IndexEntry, State};
 pub use registry::{Login, Registry};
 pub use sigv4::{AwsKey, Canonical, signature};
-pub use site::{Content, Reading, Store};
+pub use site::{Content, Reading, SITE_URL, Store};
 pub(crate) use site::{read_channel, read_index};
 pub use tree::Tree;
 

@@ -19,6 +19,9 @@ use crate::digest::{Digest, digest_with};
 use crate::manifest::MANIFEST_NAME;
 use crate::plan::PRODUCT;
 
+/// Address of the site, as users know it.
+pub const SITE_URL: &str = "https://cairn.example";
+
 /// Most attempts to move a pointer that somebody else moves at the same time.
 const MAX_MOVES: u32 = 5;
 

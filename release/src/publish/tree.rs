@@ -1,13 +1,15 @@
 //! Folders that a site serves beside its releases: package repositories, the installer.
 //!
-//! A file of a tree is immutable like a release's, unless it is an index that package managers expect to change, or is
-//! named as moving. Indexes come after what they list, and the signed top of each index comes last, so that a client
-//! sees the old repository or the new one.
+//! A file of a tree is immutable like a release's, unless it is an index that package managers expect to change, or one
+//! that users fetch by a name without a version. Indexes come after what they list, and the signed top of each index comes
+//! last, so that a client sees the old repository or the new one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{Error, LocalFile, digest_of};
+use crate::installer::INSTALLER_NAME;
+use crate::repository::{KEYRING_NAME, apt, yum};
 
 /// Deepest nesting of folders in a tree.
 const MAX_DEPTH: usize = 16;
@@ -22,8 +24,6 @@ pub struct Tree {
     pub dir: PathBuf,
     /// Its place on the site, such as `apt`; empty for the root.
     pub at: String,
-    /// Further files that change from release to release, by path below the folder, such as `install.sh`.
-    pub moving: Vec<String>,
 }
 
 /// How a file of a tree is published.
@@ -44,15 +44,10 @@ impl Tree {
     pub(crate) fn files(&self) -> Result<Vec<(Role, LocalFile)>, Error> {
         let mut paths = Vec::new();
         walk(&self.dir, "", MAX_DEPTH, &mut paths)?;
-        let missing = self.moving.iter().find(|name| !paths.contains(name));
-        if let Some(name) = missing {
-            let what = self.dir.join(name).display().to_string();
-            return Err(Error::Input { what, why: "is named as moving but is not in the tree".to_owned() });
-        }
         let mut files = Vec::new();
         for path in paths {
             let from = self.dir.join(&path);
-            let role = if self.moving.contains(&path) { Role::Index.max(role(&path)) } else { role(&path) };
+            let role = role(&path);
             let name = if self.at.is_empty() { path } else { format!("{}/{path}", self.at.trim_matches('/')) };
             check_place(&name)?;
             files.push((role, LocalFile { name, digest: digest_of(&from)?, path: from }));
@@ -95,7 +90,7 @@ fn walk(dir: &Path, prefix: &str, depth: usize, paths: &mut Vec<String>) -> Resu
     Ok(())
 }
 
-/// The role of a file by its place in an apt or yum repository.
+/// The role of a file by its place in an apt or yum repository, or by its name.
 fn role(path: &str) -> Role {
     let name = path.rsplit('/').next().unwrap_or(path);
     let within = |folder: &str| path.starts_with(&format!("{folder}/")) || path.contains(&format!("/{folder}/"));
@@ -111,6 +106,8 @@ fn role(path: &str) -> Role {
         "repomd.xml" if within("repodata") => Role::Entrance,
         "repomd.xml.asc" | "repomd.xml.key" if within("repodata") => Role::TopIndex,
         _ if within("repodata") && !named_by_checksum => Role::Index,
+        // What users fetch once; a later release may correct it.
+        KEYRING_NAME | apt::SOURCES_NAME | yum::REPO_NAME | INSTALLER_NAME => Role::Index,
         _ => Role::Content,
     }
 }
@@ -135,6 +132,10 @@ mod tests {
             ("x86_64/repodata/repomd.xml.asc", Role::TopIndex),
             ("x86_64/repodata/repomd.xml", Role::Entrance),
             ("Release", Role::Content),
+            ("cairn-archive-keyring.asc", Role::Index),
+            ("cairn.sources", Role::Index),
+            ("cairn.repo", Role::Index),
+            ("install.sh", Role::Index),
         ] {
             assert_eq!(role(path), expected, "{path}");
         }

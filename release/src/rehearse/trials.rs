@@ -16,7 +16,7 @@ use crate::journal::{Event, JOURNAL_NAME};
 use crate::linux_packages::{Format, Id, Kind, Package, Source, Version, nfpm};
 use crate::plan::{ArtifactKind, Scope, Target};
 use crate::process;
-use crate::publish::{self, Folder, Mode, Release, Tree};
+use crate::publish::{self, Folder, Mode, Release, SITE_URL, Tree};
 use crate::repository;
 use crate::site::Site;
 use crate::steps::{MAKE, SEAL, make, no_violations};
@@ -29,11 +29,7 @@ use crate::{archive, rebuild, smoke as archive_smoke};
 const OLDER_VERSION: &str = "0.0.9";
 
 pub(super) fn publish(site: &Site) -> Result<String> {
-    let trees = ["apt", "yum"].map(|name| Tree {
-        dir: site.repositories().join(name),
-        at: name.to_owned(),
-        moving: Vec::new(),
-    });
+    let trees = ["apt", "yum"].map(|name| Tree { dir: site.repositories().join(name), at: name.to_owned() });
     let public_key = site.minisign_public_key();
     let release = Release {
         dir: &site.dir(),
@@ -122,7 +118,8 @@ pub(super) fn older_packages(site: &Site) -> Result<String> {
             }
         }
     }
-    let publication = repository::apt::Publication { url: make::RELEASES_URL, time };
+    let urls = ["apt", "yum"].map(|name| format!("{SITE_URL}/{name}"));
+    let [apt, yum] = [&urls[0], &urls[1]].map(|url| repository::apt::Publication { url, time });
     let both = |format, kind| -> Result<Vec<PathBuf>> {
         let mut paths = make::package_files(site, kind);
         for package in Kind::ALL {
@@ -130,8 +127,8 @@ pub(super) fn older_packages(site: &Site) -> Result<String> {
         }
         Ok(paths)
     };
-    repository::apt::publish(&folder.join("apt"), &both(Format::Deb, ArtifactKind::Deb)?, publication, &key)?;
-    repository::yum::publish(&folder.join("yum"), &both(Format::Rpm, ArtifactKind::Rpm)?, publication, &key)?;
+    repository::apt::publish(&folder.join("apt"), &both(Format::Deb, ArtifactKind::Deb)?, apt, &key)?;
+    repository::yum::publish(&folder.join("yum"), &both(Format::Rpm, ArtifactKind::Rpm)?, yum, &key)?;
     Ok(format!("as version {OLDER_VERSION}"))
 }
 
@@ -226,7 +223,8 @@ fn try_repository(
     judged(&run(&trials::repository::Trial {
         base: &inputs::base_root(site),
         scratch: &scratch(site)?,
-        repository: &older(site).join(name),
+        site: &older(site),
+        repository: name,
         public_key: &site.openpgp_public_key(),
         time: site.plan.source_date_epoch,
         current: current.packages(),

@@ -36,7 +36,7 @@ pub const ARCHITECTURES: [&str; 2] = ["amd64", "arm64"];
 /// by a reminder in between stays valid, and one that a mirror holds back is noticed.
 pub const VALID_DAYS: u64 = 180;
 
-const DAY_SECONDS: u64 = 24 * 60 * 60;
+pub(crate) const DAY_SECONDS: u64 = 24 * 60 * 60;
 
 /// Name of the sample of a source entry in the root of the repository.
 pub const SOURCES_NAME: &str = "cairn.sources";

@@ -18,6 +18,7 @@ use crate::oci::{self, Facts, Image, Runtime};
 use crate::plan::{Artifact, ArtifactKind, Binary, Target};
 use crate::process;
 use crate::provenance::{Material, Statement};
+use crate::publish::SITE_URL;
 use crate::repository::{apt, openpgp, yum};
 use crate::sbom::{self, Inventory, Request, ShippedFile, Subject, precursor};
 use crate::site::{Site, target_dir_name};
@@ -27,9 +28,6 @@ use crate::steps::{PACKAGES, no_violations};
 use crate::tarball;
 use crate::toolchain::require;
 use crate::{checksum, debug_symbols, installer, licences as texts, provenance as attested, sign as signing, tree};
-
-/// Address under which users find releases.
-pub(crate) const RELEASES_URL: &str = "https://cairn.example/releases";
 
 /// Puts the public keys, which artifacts name, where later steps find them.
 pub(crate) fn keys(site: &Site) -> Result<String> {
@@ -382,7 +380,7 @@ pub(crate) fn installer(site: &Site) -> Result<String> {
     let floor = site.native().glibc_floor().map(ToString::to_string).unwrap_or_default();
     let facts = installer::Facts {
         version: &site.plan.version,
-        base_url: &format!("{RELEASES_URL}/{}", site.plan.version),
+        base_url: &format!("{SITE_URL}/releases/{}", site.plan.version),
         glibc_floor: &floor,
         minisign_key: &minisign_key,
         archives: &archives,
@@ -478,9 +476,9 @@ pub(crate) fn repositories(site: &Site) -> Result<String> {
     files::empty_folder(&site.repositories())?;
     let time = site.plan.source_date_epoch;
     let (debs, rpms) = (package_files(site, ArtifactKind::Deb), package_files(site, ArtifactKind::Rpm));
-    let apt_url = format!("{RELEASES_URL}/apt");
+    let apt_url = format!("{SITE_URL}/apt");
     apt::publish(&site.repositories().join("apt"), &debs, apt::Publication { url: &apt_url, time }, &key)?;
-    let yum_url = format!("{RELEASES_URL}/yum");
+    let yum_url = format!("{SITE_URL}/yum");
     yum::publish(&site.repositories().join("yum"), &rpms, apt::Publication { url: &yum_url, time }, &key)?;
     Ok(format!("{} deb, {} rpm", debs.len(), rpms.len()))
 }

@@ -83,7 +83,7 @@ impl cairn_release::publish::Target for Store {
 /// The release with what stands beside it.
 fn made(maker: &Maker) -> Made {
     let mut made = maker.usual();
-    made.add_tree("apt", &[("pool/c/cairn_1.2.3~a+b_amd64.deb", "deb"), ("dists/stable/InRelease", "signed")], &[]);
+    made.add_tree("apt", &[("pool/c/cairn_1.2.3~a+b_amd64.deb", "deb"), ("dists/stable/Release", "signed")]);
     made
 }
 
@@ -112,7 +112,7 @@ fn the_manifest_is_the_last_file_and_the_pointers_follow() {
         [
             "PUT /site/releases/1.2.3/release.json.minisig",
             "PUT /site/releases/1.2.3/release.json",
-            "PUT /site/apt/dists/stable/InRelease",
+            "PUT /site/apt/dists/stable/Release",
             "PUT /site/releases/index.json",
             "PUT /site/channels/stable.json",
         ]

@@ -166,13 +166,12 @@ impl Made {
     }
 
     /// Writes a tree of these files that goes to `at`.
-    pub(crate) fn add_tree(&mut self, at: &str, files: &[(&str, &str)], moving: &[&str]) {
+    pub(crate) fn add_tree(&mut self, at: &str, files: &[(&str, &str)]) {
         let dir = self.beside(&format!("tree{}", self.trees.len()));
         for (path, content) in files {
             write(&dir.join(path), content.as_bytes());
         }
-        let moving = moving.iter().map(|name| (*name).to_owned()).collect();
-        self.trees.push(Tree { dir, at: at.to_owned(), moving });
+        self.trees.push(Tree { dir, at: at.to_owned() });
     }
 }
 

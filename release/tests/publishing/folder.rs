@@ -61,9 +61,8 @@ fn with_trees(maker: &Maker, version: &str, sequence: u64, content: &str) -> Mad
             ("dists/stable/Release", content),
             ("dists/stable/InRelease", content),
         ],
-        &[],
     );
-    made.add_tree("", &[("install.sh", content)], &["install.sh"]);
+    made.add_tree("", &[("install.sh", content)]);
     made
 }
 
@@ -275,7 +274,7 @@ fn package_indexes_move_on_and_not_back_while_packages_stay() {
     assert!(report.to_string().contains("newer, left    apt/dists/stable/InRelease"), "{report}");
     assert_eq!(read("apt/dists/stable/InRelease"), "new");
     let mut other = maker.release("1.2.5", 9, "x");
-    other.add_tree("apt", &[("pool/main/c/cairn/cairn-server_1.2.3_amd64.deb", "changed")], &[]);
+    other.add_tree("apt", &[("pool/main/c/cairn/cairn-server_1.2.3_amd64.deb", "changed")]);
     assert!(matches!(other.publish(&site), Err(Error::Conflict { file, .. }) if file.contains("1.2.3_amd64.deb")));
 }
 
@@ -284,7 +283,7 @@ fn a_tree_cannot_write_where_releases_are() {
     let (maker, site) = (Maker::new(), Site::new());
     for at in ["releases", "channels", ".staging", "a/../b"] {
         let mut made = maker.release(VERSION, 7, &format!("tree-{}", at.replace(['/', '.'], "-")));
-        made.add_tree(at, &[("file", "x")], &[]);
+        made.add_tree(at, &[("file", "x")]);
         assert_eq!(made.publish(&site).unwrap_err().exit_code(), 37, "{at}");
     }
     assert!(contents(site.path()).is_empty());

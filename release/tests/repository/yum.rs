@@ -4,25 +4,25 @@ use std::fs;
 use std::path::Path;
 
 use cairn_release::repository::openpgp::SigningKey;
-use cairn_release::repository::yum;
+use cairn_release::repository::{KEYRING_NAME, yum};
 use cairn_release::trials::file_server::FileServer;
 
 use crate::fixture::{
     EPOCH, assert_accepted, assert_refused, change, name_of, pair, program, publication, rpm, said, tree,
 };
 
-/// Lets a fresh dnf read the repository and list its packages.
-fn list(repository: &Path, key: &Path) -> (bool, String) {
+/// Lets a fresh dnf read the repository with this key in it and list its packages.
+pub(crate) fn list(repository: &Path, key: &Path) -> (bool, String) {
     let folder = tempfile::tempdir().unwrap();
     let scratch = folder.path();
     fs::create_dir(scratch.join("log")).unwrap();
     let url = FileServer::start(repository).unwrap().url().to_owned();
-    // The sample file is what users get; only addresses are those of the test.
+    // The sample file is what users get; only the address is that of the test.
     let sample = fs::read_to_string(repository.join(yum::REPO_NAME)).unwrap();
     assert!(sample.contains("\ngpgcheck=1\nrepo_gpgcheck=1\n"), "{sample}");
-    let keyring = format!("gpgkey={}", sample.lines().find_map(|line| line.strip_prefix("gpgkey=")).unwrap());
-    let local = sample.replace(&keyring, &format!("gpgkey=file://{}", key.display()));
-    fs::write(scratch.join("cairn.repo"), local.replace(publication(0).url, &url)).unwrap();
+    fs::copy(key, repository.join(KEYRING_NAME)).unwrap();
+    let address = sample.lines().find_map(|line| line.strip_prefix("baseurl=")).unwrap();
+    fs::write(scratch.join("cairn.repo"), sample.replace(address, &url)).unwrap();
     let mut command = program("dnf", "dnf");
     fs::write(scratch.join("dnf.conf"), "[main]\n").unwrap();
     command.arg("--config").arg(scratch.join("dnf.conf"));

@@ -5,14 +5,15 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::{DAY_SECONDS, Served, Stranger, Trial, files_below};
+use super::{Served, Stranger, Trial, files_below};
 use crate::linux_packages::tool::Finished;
-use crate::repository::apt::{self, COMPONENT, Control, Publication, SUITE, VALID_DAYS};
+use crate::publish::SITE_URL;
+use crate::repository::apt::{self, Control, DAY_SECONDS, Publication, SOURCES_NAME, VALID_DAYS};
 use crate::trials::lifecycle::{self, Manager, Stage};
 use crate::trials::root::Root;
 use crate::trials::{Check, Step, accepted, deb, refused, run_all, run_steps};
 
-/// Where the root has the key, the source entry and what apt knows of sources.
+/// Where the user puts the key and the source entry, and where apt keeps what it knows of sources.
 const KEYRING: &str = "/usr/share/keyrings/cairn-archive-keyring.asc";
 const SOURCES: &str = "/etc/apt/sources.list.d/cairn.sources";
 const LISTS: &str = "/var/lib/apt/lists";
@@ -32,7 +33,7 @@ pub fn run(trial: &Trial<'_>) -> Result<Vec<Check>> {
     let mut refusing = Refusing { root, trial, stranger: Stranger::new(trial)? };
     let mut checks = run_all(&mut refusing, refusals());
     let served = Served::copy(trial)?;
-    accepted(&update(&refusing.root, &served, trial.public_key)?).context("apt does not take the repository")?;
+    accepted(&update(&refusing.root, &served, &served.keyring())?).context("apt does not take the repository")?;
     let mut stage = Stage::new(refusing.root, Box::new(Apt), trial.current, trial.previous);
     let after: [Step<Stage<'_>>; 1] = [("a purge takes the configuration, and never the data", deb::purge)];
     checks.extend(run_steps(&mut stage, lifecycle::steps().into_iter().chain(after)));
@@ -66,7 +67,7 @@ fn refusals<'a>() -> [Step<Refusing<'a>>; 5] {
             let time = it.trial.time.saturating_sub((VALID_DAYS + 1) * DAY_SECONDS);
             fs::remove_dir_all(served.path().join("dists"))?;
             let debs = files_below(&served.path().join("pool"))?;
-            let publication = Publication { url: served.server.url(), time };
+            let publication = Publication { url: &format!("{SITE_URL}/{}", it.trial.repository), time };
             apt::publish(served.path(), &debs, publication, &it.stranger.key)?;
             refused(&update(&it.root, &served, &it.stranger.public)?, &["is expired"])
         }),
@@ -84,9 +85,7 @@ fn refusals<'a>() -> [Step<Refusing<'a>>; 5] {
 fn update(root: &Root, served: &Served, key: &Path) -> Result<Finished> {
     root.succeed(&["rm", "-rf", LISTS])?;
     fs::copy(key, root.path(KEYRING)).with_context(|| format!("cannot copy {}", key.display()))?;
-    let url = served.server.url();
-    let sources = format!("Types: deb\nURIs: {url}\nSuites: {SUITE}\nComponents: {COMPONENT}\nSigned-By: {KEYRING}\n");
-    fs::write(root.path(SOURCES), sources)?;
+    fs::write(root.path(SOURCES), served.sample(SOURCES_NAME)?)?;
     root.run(&[&["apt-get", "update"][..], &STRICT.map(|option| ["-o", option]).concat()].concat())
 }
 

@@ -5,7 +5,7 @@
 //! package that lists the root's libraries. That a real distribution names them the same way is not shown here.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
@@ -13,7 +13,8 @@ use tempfile::TempDir;
 use super::{Served, Stranger, Trial};
 use crate::linux_packages::tool::{self, Finished};
 use crate::process;
-use crate::repository::yum::{self, Publication};
+use crate::publish::SITE_URL;
+use crate::repository::yum::{self, Publication, REPO_NAME};
 use crate::trials::lifecycle::{self, Manager, Stage};
 use crate::trials::root::Root;
 use crate::trials::rpm::make_stand_in;
@@ -35,7 +36,7 @@ pub fn run(trial: &Trial<'_>, nfpm: &Path) -> Result<Vec<Check>> {
     tool::output(rpm.arg(stand_in))?;
     let mut refusing = Refusing { root, trial, stranger: Stranger::new(trial)? };
     let mut checks = run_all(&mut refusing, refusals());
-    let dnf = Dnf { served: Served::copy(trial)?, key: trial.public_key.to_owned() };
+    let dnf = Dnf { served: Served::copy(trial)? };
     let mut stage = Stage::new(refusing.root, Box::new(dnf), trial.current, trial.previous);
     checks.extend(run_steps(&mut stage, lifecycle::steps()));
     Ok(checks)
@@ -50,12 +51,14 @@ struct Refusing<'a> {
 
 impl Refusing<'_> {
     fn reads(&self, served: &Served, key: &Path) -> Result<Finished> {
-        dnf(&self.root, served, key, &["makecache"])
+        fs::copy(key, served.keyring())?;
+        dnf(&self.root, served, &["makecache"])
     }
 
     fn installs(&self, served: &Served, key: &Path) -> Result<Finished> {
         let client = name_and_version(self.trial.current.client)?.join("-");
-        dnf(&self.root, served, key, &["install", &client])
+        fs::copy(key, served.keyring())?;
+        dnf(&self.root, served, &["install", &client])
     }
 }
 
@@ -84,25 +87,21 @@ fn refusals<'a>() -> [Step<Refusing<'a>>; 6] {
         ("dnf refuses packages that are signed with another key than the repository", |it| {
             let served = Served::copy(it.trial)?;
             fs::remove_dir_all(served.path().join("repodata"))?;
-            let publication = Publication { url: served.server.url(), time: it.trial.time };
+            let url = format!("{SITE_URL}/{}", it.trial.repository);
+            let publication = Publication { url: &url, time: it.trial.time };
             yum::publish(served.path(), &[], publication, &it.stranger.key)?;
             refused(&it.installs(&served, &it.stranger.public)?, &["GPG check FAILED"])
         }),
     ]
 }
 
-/// Runs dnf on the root with what is served, and with nothing that it read before or that this machine is set to.
-fn dnf(root: &Root, served: &Served, key: &Path, words: &[&str]) -> Result<Finished> {
+/// Runs dnf on the root with what is served, key included, and with nothing that it read before or that this machine is set to.
+fn dnf(root: &Root, served: &Served, words: &[&str]) -> Result<Finished> {
     let fresh = TempDir::new()?;
     let path = |name: &str| fresh.path().join(name).display().to_string();
     fs::create_dir(path("log"))?;
     fs::write(path("dnf.conf"), "[main]\n")?;
-    let repository = format!(
-        "[cairn]\nname=Cairn\nbaseurl={}\nenabled=1\ngpgcheck=1\nrepo_gpgcheck=1\ngpgkey=file://{}\n",
-        served.server.url(),
-        key.display()
-    );
-    fs::write(path("cairn.repo"), repository)?;
+    fs::write(path(REPO_NAME), served.sample(REPO_NAME)?)?;
     let mut command = process::clean_command(&tool::find("dnf", "dnf")?);
     command.env("HOME", HOME).arg("--installroot").arg(root.top()).arg("--config").arg(path("dnf.conf"));
     command.args(["--noplugins", "--assumeyes", "--releasever=8"]);
@@ -141,7 +140,6 @@ fn name_and_version(package: &Path) -> Result<[String; 2]> {
 /// dnf that knows the repository: packages are named with their version, and their files tell these only.
 struct Dnf {
     served: Served,
-    key: PathBuf,
 }
 
 impl Manager for Dnf {
@@ -153,7 +151,7 @@ impl Manager for Dnf {
         let names: Vec<_> = wanted.iter().map(|package| package.join("-")).collect();
         let mut words = vec![action];
         words.extend(names.iter().map(String::as_str));
-        let said = accepted(&dnf(root, &self.served, &self.key, &words)?)?;
+        let said = accepted(&dnf(root, &self.served, &words)?)?;
         // dnf calls it a success when there was "nothing to do".
         for [name, version] in &wanted {
             let found = self.version(root, name)?;
@@ -163,7 +161,7 @@ impl Manager for Dnf {
     }
 
     fn remove(&self, root: &Root, names: &[&str]) -> Result<String> {
-        accepted(&dnf(root, &self.served, &self.key, &[&["remove"], names].concat())?)
+        accepted(&dnf(root, &self.served, &[&["remove"], names].concat())?)
     }
 
     fn version(&self, root: &Root, name: &str) -> Result<String> {

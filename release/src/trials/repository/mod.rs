@@ -1,8 +1,8 @@
 //! The package repositories, used over HTTP by the programs that their users have.
 //!
 //! First what must be refused: another key, changed bytes, old indexes. Then the whole life of the packages, the same as
-//! in the trials of single files but out of the signed repository. The repository that is tried stays as it is; a copy of
-//! it is served from this machine, and changed where a check needs that.
+//! in the trials of single files but out of the signed repository, as its own sample entry says. The repository that is
+//! tried stays as it is; a copy of it is served from this machine, and changed where a check needs that.
 
 pub mod apt;
 pub mod dnf;
@@ -16,10 +16,10 @@ use tempfile::TempDir;
 use super::Packages;
 use super::file_server::FileServer;
 use crate::files;
-use crate::repository::apt::VALID_DAYS;
+use crate::publish::SITE_URL;
+use crate::repository::KEYRING_NAME;
+use crate::repository::apt::{DAY_SECONDS, VALID_DAYS};
 use crate::repository::openpgp::{self, SigningKey};
-
-const DAY_SECONDS: u64 = 24 * 60 * 60;
 
 /// A published repository and what is in it. The trial needs to be root.
 #[derive(Debug, Clone, Copy)]
@@ -28,8 +28,10 @@ pub struct Trial<'a> {
     pub base: &'a Path,
     /// Folder that receives copies while the trial runs.
     pub scratch: &'a Path,
-    /// The repository.
-    pub repository: &'a Path,
+    /// The published site.
+    pub site: &'a Path,
+    /// Folder of the repository on the site.
+    pub repository: &'a str,
     /// The armored OpenPGP public key that users have.
     pub public_key: &'a Path,
     /// Seconds since 1970 at which the repository was published.
@@ -40,22 +42,23 @@ pub struct Trial<'a> {
     pub previous: Packages<'a>,
 }
 
-/// A copy of a repository behind a server.
+/// A copy of a repository in its place behind a server.
 struct Served {
-    folder: TempDir,
+    _folder: TempDir,
+    repository: PathBuf,
     server: FileServer,
 }
 
 impl Served {
     fn copy(trial: &Trial<'_>) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("repository-").tempdir_in(trial.scratch)?;
-        for path in files_below(trial.repository)? {
-            let copy = folder.path().join(path.strip_prefix(trial.repository)?);
+        for path in files_below(&trial.site.join(trial.repository))? {
+            let copy = folder.path().join(path.strip_prefix(trial.site)?);
             files::create_folder(copy.parent().context("a copy is in a folder")?)?;
             fs::copy(&path, &copy).with_context(|| format!("cannot copy {}", path.display()))?;
         }
         let server = FileServer::start(folder.path())?;
-        Ok(Self { folder, server })
+        Ok(Self { repository: folder.path().join(trial.repository), _folder: folder, server })
     }
 
     /// A copy with one byte changed in each file that `which` picks by its path below the root of the repository.
@@ -73,7 +76,20 @@ impl Served {
     }
 
     fn path(&self) -> &Path {
-        self.folder.path()
+        &self.repository
+    }
+
+    /// The archive key, where users fetch it.
+    fn keyring(&self) -> PathBuf {
+        self.path().join(KEYRING_NAME)
+    }
+
+    /// The sample entry of this name, with nothing but the site's address exchanged for the server's.
+    fn sample(&self, name: &str) -> Result<String> {
+        let path = self.path().join(name);
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        ensure!(text.contains(SITE_URL), "{name} does not name {SITE_URL}: {text}");
+        Ok(text.replace(SITE_URL, self.server.url()))
     }
 }
 

@@ -9,6 +9,7 @@ use cairn_release::changelog::Folding;
 use cairn_release::plan::{Plan, Scope};
 use cairn_release::rehearse::{self, Rehearsal};
 use cairn_release::repository::openpgp;
+use cairn_release::repository::published::NOTHING;
 use cairn_release::run::{self, Step};
 use cairn_release::site::{SecretKeys, Site};
 use cairn_release::steps::{self, MAKE, SEAL};
@@ -146,6 +147,9 @@ struct Seal {
     /// File with the OpenPGP secret key; $CAIRN_RELEASE_OPENPGP_PASSPHRASE decrypts it.
     #[arg(long, value_name = "FILE")]
     openpgp_key: PathBuf,
+    /// Folder or address of the site whose apt and yum repositories the release is added to; "none" before the first one.
+    #[arg(long, value_name = "PLACE")]
+    repositories: String,
     /// Say which steps would run, and run none.
     #[arg(long)]
     dry_run: bool,
@@ -282,9 +286,9 @@ fn run(command: Command) -> Result<ExitCode> {
                 eprintln!("{}", rebuild::rebuild(&site, &named)?);
             }
         }
-        Command::Seal(Seal { tree, minisign_key, openpgp_key, dry_run }) => {
+        Command::Seal(Seal { tree, minisign_key, openpgp_key, repositories, dry_run }) => {
             let keys = SecretKeys { minisign: minisign_key, openpgp: openpgp_key };
-            let site = Site { keys, ..tree.site()? };
+            let site = Site { keys, published_repositories: repositories, ..tree.site()? };
             steps::ensure_made(&site)?;
             return carry_out(SEAL, &site, dry_run);
         }
@@ -293,7 +297,9 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Publish(args) => publishing::publish(&args)?,
         Command::Audit(args) => publishing::audit(&args)?,
         Command::Rehearse(Rehearse { tree, programs, dry_run, anew, offline }) => {
-            let site = Site { given_programs: programs, ..tree.site()? };
+            let site = tree.site()?;
+            let published_repositories = rehearse::older(&site.out).display().to_string();
+            let site = Site { given_programs: programs, published_repositories, ..site };
             let rehearsal = Rehearsal { site, dry_run, anew, offline };
             return Ok(if rehearse::rehearse(&rehearsal)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
@@ -387,8 +393,17 @@ impl Places {
         let work = absolute(&self.work.clone().unwrap_or_else(|| out.join("work")))?;
         let plan: Plan = workspace::plan(&root, scope)?;
         let (keys, given_public_keys) = rehearse::keys_of(&out);
-        let inventories = RefCell::default();
-        Ok(Site { plan, root, out, work, given_programs: None, given_public_keys, keys, inventories })
+        Ok(Site {
+            plan,
+            root,
+            out,
+            work,
+            given_programs: None,
+            given_public_keys,
+            keys,
+            published_repositories: NOTHING.to_owned(),
+            inventories: RefCell::default(),
+        })
     }
 }
 

@@ -31,15 +31,15 @@ const GITHUB_TOKEN_VARIABLE: &str = "GITHUB_TOKEN";
 #[derive(Args)]
 #[command(after_help = EXIT_CODES_HELP)]
 pub(crate) struct Publish {
-    /// Signed release folder.
-    #[arg(long, value_name = "DIR")]
-    dir: PathBuf,
+    /// Signed release folder; without one, the trees alone are published, on a site.
+    #[arg(long, value_name = "DIR", required_unless_present = "tree", requires_all = ["public_key", "version"])]
+    dir: Option<PathBuf>,
     /// File with the minisign public key that must have signed it.
-    #[arg(long, value_name = "FILE")]
-    public_key: PathBuf,
+    #[arg(long, value_name = "FILE", requires = "dir")]
+    public_key: Option<PathBuf>,
     /// Version that it must have.
-    #[arg(long, value_name = "VERSION")]
-    version: String,
+    #[arg(long, value_name = "VERSION", requires = "dir")]
+    version: Option<String>,
     #[command(flatten)]
     place: Place,
     /// Further folder that the site serves, as PLACE=DIR, such as apt=dist/repositories/apt; GitHub, which has no folders,
@@ -104,6 +104,15 @@ impl Place {
     fn github_repository(&self) -> Option<String> {
         self.github.clone().or_else(|| std::env::var(GITHUB_REPOSITORY_VARIABLE).ok())
     }
+
+    /// The site that the arguments name, if they name one.
+    fn site(&self) -> Result<Option<Box<dyn Store>>> {
+        Ok(match (&self.folder, &self.http) {
+            (Some(folder), _) => Some(Box::new(Folder::new(folder))),
+            (_, Some(url)) => Some(Box::new(Bucket::new(url, Client::new(), Credentials::from_environment())?)),
+            _ => None,
+        })
+    }
 }
 
 /// The code with which the program ends on an error of these commands.
@@ -113,15 +122,18 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> Option<u8> {
 
 pub(crate) fn publish(args: &Publish) -> Result<()> {
     let trees = args.tree.iter().map(|text| tree(text)).collect::<Result<Vec<_>>>()?;
-    let release = Release {
-        dir: &args.dir,
-        public_key: &args.public_key,
-        version: &args.version,
-        trees: &trees,
-        layout: args.place.layout.as_deref(),
-    };
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Publish };
-    print!("{}", publish::publish(&*target(args)?, &release, mode)?);
+    let report = match (&args.dir, &args.public_key, &args.version) {
+        (Some(dir), Some(public_key), Some(version)) => {
+            let release = Release { dir, public_key, version, trees: &trees, layout: args.place.layout.as_deref() };
+            publish::publish(&*target(args)?, &release, mode)?
+        }
+        _ => {
+            let site = args.place.site()?.context("trees alone are published on a site: give --folder or --http")?;
+            publish::publish_trees(&*site, &trees, mode)?
+        }
+    };
+    print!("{report}");
     Ok(())
 }
 
@@ -158,10 +170,9 @@ pub(crate) fn audit(args: &Audit) -> Result<()> {
         return audit_registry(args, url, name);
     }
     let mut version = args.version.clone();
-    let (store, layout): (Box<dyn Store>, _) = match (&args.place.folder, &args.place.http) {
-        (Some(folder), _) => (Box::new(Folder::new(folder)), Layout::Site),
-        (_, Some(url)) => (Box::new(Bucket::new(url, Client::new(), Credentials::from_environment())?), Layout::Site),
-        _ => {
+    let (store, layout): (Box<dyn Store>, _) = match args.place.site()? {
+        Some(site) => (site, Layout::Site),
+        None => {
             let none = "no place to look at: give --folder, --http, --registry with --repository, or --github";
             let name = args.place.github_repository().context(none)?;
             let releases = format!("{}/{name}/releases", variable_or(GITHUB_SERVER_VARIABLE, GITHUB_SERVER));

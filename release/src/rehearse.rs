@@ -1,9 +1,9 @@
 //! Plays a whole release on one machine with throwaway keys: the real steps, in their order, to the end, then what users do.
 //!
 //! First everything is fetched; then the program starts itself again in a network namespace that has only a loopback
-//! interface, makes and seals the release, publishes it into a folder, verifies it from there alone, and installs and
-//! runs every kind of artifact. A rehearsal that failed or was killed goes on where it was; the throwaway keys go when it
-//! has passed, so that the next one begins again.
+//! interface, makes and seals the release on top of an older one, publishes both into a folder, verifies the release from
+//! there alone, and installs and runs every kind of artifact. A rehearsal that failed or was killed goes on where it was;
+//! the throwaway keys go when it has passed, so that the next one begins again.
 
 mod trials;
 
@@ -48,12 +48,14 @@ pub struct Rehearsal {
     pub offline: bool,
 }
 
+/// Steps before sealing: a release is added to repositories that are published, so an older version must be there.
+const BEFORE: &[Step] = &[step("older version", &[], |site| vec![older(&site.out)], trials::older_version)];
+
 /// Steps after sealing that every rehearsal has.
 const AFTER: &[Step] = &[
     step("publish into a folder", &[], |site| vec![site.published()], trials::publish),
     step("verify what is published", &[Gate::PublishedVerifies], nothing, trials::audit),
     step("use the archive", &[Gate::Smoke], nothing, trials::smoke),
-    step("older packages", &[], |site| vec![trials::older(site)], trials::older_packages),
     step("install the debs", &[Gate::InstallDeb], nothing, trials::debs),
     step("install the rpms", &[Gate::InstallRpm], nothing, trials::rpms),
     step("install by apt", &[Gate::InstallApt], nothing, trials::apt),
@@ -132,6 +134,12 @@ pub fn keys_of(out: &Path) -> (SecretKeys, PathBuf) {
     (SecretKeys::in_folder(&folder), folder)
 }
 
+/// Folder with the packages of an older version, and a site with repositories of them.
+#[must_use]
+pub fn older(out: &Path) -> PathBuf {
+    out.join("older")
+}
+
 fn make_keys(site: &Site) -> Result<()> {
     let folder = keys_folder(&site.out);
     files::create_folder(&folder)?;
@@ -159,7 +167,7 @@ fn without_network() -> Result<Command> {
 }
 
 fn all_steps(site: &Site) -> Vec<Step> {
-    MAKE.iter().chain(SEAL).chain(steps(&site.plan.scope())).copied().collect()
+    MAKE.iter().chain(BEFORE).chain(SEAL).chain(steps(&site.plan.scope())).copied().collect()
 }
 
 fn offline(site: &Site) -> Result<bool> {

@@ -39,6 +39,9 @@ pub struct Site {
     pub given_public_keys: PathBuf,
     /// The secret keys that sign; only the sealing steps read them.
     pub keys: SecretKeys,
+    /// Folder or address of the site whose package repositories this release is added to, as
+    /// [`crate::repository::published::Published::at`] takes it; only the sealing steps read them.
+    pub published_repositories: String,
     /// What the programs are made of, by name of the target, as far as a step has asked: each takes cargo a second.
     pub inventories: RefCell<BTreeMap<String, Rc<Inventory>>>,
 }

@@ -172,7 +172,7 @@ pub const SEAL: &[Step] = &[
     Step {
         name: "repositories",
         gates: &[],
-        inputs: nothing,
+        inputs: given::published_repositories,
         outputs: |site| vec![site.repositories()],
         act: make::repositories,
     },

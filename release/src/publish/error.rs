@@ -84,6 +84,14 @@ pub enum Error {
         /// What is wrong, as a phrase.
         why: String,
     },
+    /// The published repository would lose packages, or its index go back in time.
+    #[error("{tree}: {why}; seal the release again with what is published now")]
+    Indexes {
+        /// The folder that was to be published.
+        tree: String,
+        /// What it lacks, as a phrase.
+        why: String,
+    },
     /// What is published differs from the local release or from the index.
     #[error("{file}: {why}")]
     Differs {
@@ -109,6 +117,7 @@ impl Error {
             Self::Input { .. } => 37,
             Self::Order { .. } => 38,
             Self::Differs { .. } => 39,
+            Self::Indexes { .. } => 40,
         }
     }
 }
@@ -122,4 +131,5 @@ Exit codes of publish and audit:
   32  the release does not verify      33  published version damaged
   34  credentials refused              35  answer not understood
   36  local file cannot be read        37  input contradicts itself
-  38  order of releases broken         39  published files differ";
+  38  order of releases broken         39  published files differ
+  40  package index would lose some";

@@ -100,6 +100,8 @@ impl Store for Folder {
         self.copy(&new, file)?;
         let linked = fs::hard_link(&new, &place);
         fs::remove_file(&new).map_err(|source| Error::Local { path: new, source })?;
+        // Stays when a version is in it, which is fine.
+        let _ = fs::remove_dir(self.root.join(STAGING));
         match linked {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
             linked => linked.map(|()| true).map_err(|source| Error::Local { path: place, source }),

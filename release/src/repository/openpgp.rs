@@ -14,7 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
 use crate::files::{self, FILE_MODE};
@@ -88,13 +88,14 @@ impl SigningKey {
         &self.fingerprint
     }
 
-    /// The public half, armored.
+    /// The public half, armored, with the public keys that stand in the file of the secret one: what they signed is still
+    /// in use.
     ///
     /// # Errors
     ///
     /// `gpg` fails.
     pub fn public_armored(&self) -> Result<Vec<u8>> {
-        Ok(process::output(self.home.gpg()?.args(["--export", &self.fingerprint]))?.into_bytes())
+        Ok(process::output(self.home.gpg()?.arg("--export"))?.into_bytes())
     }
 
     /// An armored signature of the bytes, made at `time`.
@@ -144,6 +145,44 @@ impl SigningKey {
         let bytes = fs::read(&copy)?;
         fs::remove_file(copy)?;
         files::write_bytes(package, FILE_MODE, &bytes)
+    }
+
+    /// The text of a message that [`SigningKey::sign_cleartext`] made.
+    ///
+    /// Public keys that stand in the file of the secret one count like its own half, so that a new key can go on with what
+    /// an older one signed.
+    ///
+    /// # Errors
+    ///
+    /// The message is not signed, changed, or signed with another key.
+    pub fn verified_text(&self, message: &[u8]) -> Result<Vec<u8>> {
+        let (signed, text) = (self.home.file("signed"), self.home.file("text"));
+        fs::write(&signed, message)?;
+        self.verify(&[Path::new("--output"), &text, Path::new("--decrypt"), &signed])?;
+        Ok(fs::read(text)?)
+    }
+
+    /// Checks a signature that [`SigningKey::sign_detached`] made; the same keys count as in [`SigningKey::verified_text`].
+    ///
+    /// # Errors
+    ///
+    /// It is no signature of these bytes, or of another key.
+    pub fn verify_detached(&self, bytes: &[u8], signature: &[u8]) -> Result<()> {
+        let (signed, beside) = (self.home.file("signed"), self.home.file("signature"));
+        fs::write(&signed, bytes)?;
+        fs::write(&beside, signature)?;
+        self.verify(&[Path::new("--verify"), &beside, &signed])
+    }
+
+    fn verify(&self, arguments: &[&Path]) -> Result<()> {
+        let mut command = self.home.gpg()?;
+        command.args(["--trust-model", "always", "--status-fd", "1"]).args(arguments);
+        let said =
+            process::output(&mut command).with_context(|| format!("not signed with the key {}", self.fingerprint))?;
+        // GnuPG also passes what nobody signed.
+        let good = said.lines().any(|line| line.starts_with("[GNUPG:] GOODSIG "));
+        ensure!(good, "not signed with the key {}", self.fingerprint);
+        Ok(())
     }
 
     fn sign(&self, bytes: &[u8], time: u64, how: &str) -> Result<Vec<u8>> {

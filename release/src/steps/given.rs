@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 
 use crate::digest::{digest_bytes, digest_file};
 use crate::journal::Digests;
+use crate::repository::published::Published;
 use crate::site::Site;
 use crate::steps::make;
 
@@ -51,4 +52,9 @@ pub(super) fn release_key(site: &Site) -> Result<Digests> {
 pub(super) fn repository_key(site: &Site) -> Result<Digests> {
     let key = make::repository_key(site)?;
     Ok(Digests::from([("OpenPGP key".to_owned(), digest_bytes(key.fingerprint().as_bytes()).sha256)]))
+}
+
+/// The indexes of the repositories that the release is added to.
+pub(super) fn published_repositories(site: &Site) -> Result<Digests> {
+    Published::at(&site.published_repositories)?.state()
 }

@@ -19,7 +19,8 @@ use crate::plan::{Artifact, ArtifactKind, Binary, Target};
 use crate::process;
 use crate::provenance::{Material, Statement};
 use crate::publish::SITE_URL;
-use crate::repository::{apt, openpgp, yum};
+use crate::repository::published::Published;
+use crate::repository::{self, APT, YUM, openpgp};
 use crate::sbom::{self, Inventory, Request, ShippedFile, Subject, precursor};
 use crate::site::{Site, target_dir_name};
 use crate::site_bundle;
@@ -471,19 +472,22 @@ pub(crate) fn package_files(site: &Site, kind: ArtifactKind) -> Vec<PathBuf> {
     site.plan.artifacts_of(kind).map(|artifact| site.path_of(artifact)).collect()
 }
 
+/// The published repositories with this release in them.
 pub(crate) fn repositories(site: &Site) -> Result<String> {
     let key = repository_key(site)?;
     files::empty_folder(&site.repositories())?;
-    let time = site.plan.source_date_epoch;
+    let taken = Published::at(&site.published_repositories)?.take_over(&key, &site.repositories())?;
     let (debs, rpms) = (package_files(site, ArtifactKind::Deb), package_files(site, ArtifactKind::Rpm));
-    let apt_url = format!("{SITE_URL}/apt");
-    apt::publish(&site.repositories().join("apt"), &debs, apt::Publication { url: &apt_url, time }, &key)?;
-    let yum_url = format!("{SITE_URL}/yum");
-    yum::publish(&site.repositories().join("yum"), &rpms, apt::Publication { url: &yum_url, time }, &key)?;
-    Ok(format!("{} deb, {} rpm", debs.len(), rpms.len()))
+    repository::publish(&site.repositories(), &debs, &rpms, taken.next_time(site.plan.source_date_epoch), &key)?;
+    Ok(format!("{} deb, {} rpm, {} published before", debs.len(), rpms.len(), taken.packages))
 }
 
 pub(crate) fn bundle(site: &Site) -> Result<String> {
+    // Repositories of this release alone: the bundle would grow with each release, and depend on what is published.
+    let repositories = tempfile::tempdir()?;
+    let (debs, rpms) = (package_files(site, ArtifactKind::Deb), package_files(site, ArtifactKind::Rpm));
+    let time = site.plan.source_date_epoch;
+    repository::publish(repositories.path(), &debs, &rpms, time, &repository_key(site)?)?;
     let places: Vec<_> = site
         .plan
         .targets
@@ -493,10 +497,10 @@ pub(crate) fn bundle(site: &Site) -> Result<String> {
     let verifiers: Vec<_> = places.iter().map(|(target, place)| (*target, place.as_path())).collect();
     let contents = site_bundle::Contents {
         version: &site.plan.version,
-        time: site.plan.source_date_epoch,
+        time,
         release: &site.dir(),
-        apt: &site.repositories().join("apt"),
-        yum: &site.repositories().join("yum"),
+        apt: &repositories.path().join(APT),
+        yum: &repositories.path().join(YUM),
         images: &site.layout(),
         minisign_key: &site.minisign_public_key(),
         openpgp_key: &site.openpgp_public_key(),

@@ -14,6 +14,7 @@ use cairn_release::plan::Scope;
 use cairn_release::rebuild;
 use cairn_release::rehearse;
 use cairn_release::repository::openpgp;
+use cairn_release::repository::published::NOTHING;
 use cairn_release::run::{self, Outcome, Step};
 use cairn_release::site::{SecretKeys, Site, target_dir_name};
 use cairn_release::steps::{MAKE, SEAL};
@@ -30,6 +31,7 @@ fn site(out: &Path) -> Site {
         given_programs: None,
         given_public_keys: out.to_owned(),
         keys: SecretKeys::in_folder(out),
+        published_repositories: NOTHING.to_owned(),
         inventories: RefCell::default(),
     }
 }
@@ -68,6 +70,33 @@ fn made(out: &Path) -> String {
 
 fn passed() -> Outcome {
     Outcome::Passed(String::new())
+}
+
+#[test]
+fn repositories_are_made_again_when_something_else_was_published_meanwhile() {
+    let real = SEAL.iter().find(|step| step.name == "repositories").unwrap();
+    let step = Step { outputs: |_| Vec::new(), act: |site| make(site, "repositories"), ..*real };
+    let scratch = tempfile::tempdir().unwrap();
+    let published = scratch.path().join("site");
+    let publish = |path: &str, content: &str| {
+        fs::create_dir_all(published.join(path).parent().unwrap()).unwrap();
+        fs::write(published.join(path), content).unwrap();
+    };
+    let seal = |place: &str| {
+        let out = scratch.path().join("out");
+        fs::create_dir_all(&out).unwrap();
+        run_for("a plan", &Site { published_repositories: place.to_owned(), ..site(&out) }, &[step]).remove(0)
+    };
+    let passed = Outcome::Passed(String::new());
+    assert_eq!(seal(NOTHING), passed);
+    assert_eq!(seal(NOTHING), Outcome::Kept);
+    publish("apt/dists/stable/InRelease", "one");
+    publish("yum/repodata/repomd.xml", "one");
+    let place = published.display().to_string();
+    assert_eq!(seal(&place), passed);
+    assert_eq!(seal(&place), Outcome::Kept);
+    publish("yum/repodata/repomd.xml", "two");
+    assert_eq!(seal(&place), passed);
 }
 
 #[test]

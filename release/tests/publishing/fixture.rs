@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use cairn_release::checksum;
 use cairn_release::comment::TrustedComment;
-use cairn_release::digest::digest_file;
+use cairn_release::digest::{Digest, digest_bytes, digest_file};
 use cairn_release::manifest::{Entry, MANIFEST_NAME, Manifest, SCHEMA, SUMS_NAME};
 use cairn_release::plan::{ArtifactKind, PRODUCT};
 use cairn_release::publish::{self, Client, Error, Found, Mode, Part, Release, Report, Step, Target, Tree, Verified};
+use cairn_release::repository::apt::{VALID_DAYS, date};
 use minisign::KeyPair;
 use tempfile::TempDir;
 
@@ -173,6 +174,33 @@ impl Made {
         }
         self.trees.push(Tree { dir, at: at.to_owned() });
     }
+
+    /// Adds an apt repository with these packages, by path and content.
+    pub(crate) fn add_apt(&mut self, packages: &[(&str, &str)], time: u64) {
+        let files = apt_repository(packages, time);
+        let files: Vec<_> = files.iter().map(|(path, content)| (path.as_str(), content.as_str())).collect();
+        self.add_tree("apt", &files);
+    }
+}
+
+/// The files of an apt repository as one is published, without signatures: publishing looks at none.
+pub(crate) fn apt_repository(packages: &[(&str, &str)], time: u64) -> Vec<(String, String)> {
+    let mut files: Vec<_> = packages.iter().map(|(path, content)| (path.to_string(), content.to_string())).collect();
+    let mut index = String::new();
+    for (path, content) in packages {
+        let Digest { size, sha256 } = digest_bytes(content.as_bytes());
+        index += &format!("Package: cairn\nFilename: {path}\nSize: {size}\nSHA256: {sha256}\n\n");
+    }
+    let folder = "main/binary-amd64";
+    let Digest { size, sha256 } = digest_bytes(index.as_bytes());
+    let (date, until) = (date(time), date(time + VALID_DAYS * 24 * 60 * 60));
+    let release = format!("Date: {date}\nValid-Until: {until}\nSHA256:\n {sha256} {size} {folder}/Packages\n");
+    files.push((format!("dists/stable/{folder}/by-hash/SHA256/{sha256}"), index.clone()));
+    files.push((format!("dists/stable/{folder}/Packages"), index));
+    files.push(("dists/stable/Release".to_owned(), release.clone()));
+    files.push(("dists/stable/InRelease".to_owned(), release));
+    files.push(("cairn.sources".to_owned(), format!("of {date}")));
+    files
 }
 
 /// Writes a file and the folders that it needs.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use cairn_release::publish::{Error, Folder, Mode, Outcome};
+use cairn_release::publish::{Error, Folder, Mode, Outcome, publish_trees};
 use serde_json::{Value, json};
 
 use crate::fixture::{EPOCH, Failing, Made, Maker, VERSION, When, contents, kill_everywhere, write};
@@ -47,23 +47,17 @@ impl cairn_release::publish::Target for Site {
     }
 }
 
-/// A release with a package repository and an installer, all of the content.
-fn with_trees(maker: &Maker, version: &str, sequence: u64, content: &str) -> Made {
+/// A release with a package repository, that has older packages too, and an installer, all of the content.
+fn with_trees(maker: &Maker, version: &str, sequence: u64, content: &str, older: &[(&str, &str)]) -> Made {
     let mut made = maker.release(version, sequence, content);
-    let deb = format!("pool/main/c/cairn/cairn-server_{version}_amd64.deb");
-    let hash = format!("dists/stable/main/binary-amd64/by-hash/SHA256/{sequence}");
-    made.add_tree(
-        "apt",
-        &[
-            (&deb, content),
-            (&hash, content),
-            ("dists/stable/main/binary-amd64/Packages", content),
-            ("dists/stable/Release", content),
-            ("dists/stable/InRelease", content),
-        ],
-    );
+    let deb = deb(version);
+    made.add_apt(&[older, &[(deb.as_str(), content)]].concat(), EPOCH + sequence);
     made.add_tree("", &[("install.sh", content)]);
     made
+}
+
+fn deb(version: &str) -> String {
+    format!("pool/main/c/cairn/cairn-server_{version}_amd64.deb")
 }
 
 #[test]
@@ -95,7 +89,7 @@ fn a_release_is_laid_out_as_on_the_real_site() {
 #[test]
 fn publishing_again_changes_nothing_and_says_so() {
     let (maker, site) = (Maker::new(), Site::new());
-    let made = with_trees(&maker, VERSION, 7, "right");
+    let made = with_trees(&maker, VERSION, 7, "right", &[]);
     let first = made.publish(&site).unwrap();
     assert!(first.steps.iter().all(|(_, outcome)| *outcome == Outcome::Uploaded), "{first}");
     let before = contents(site.path());
@@ -154,7 +148,7 @@ fn a_run_that_was_killed_anywhere_is_resumed_to_the_same_site() {
 #[test]
 fn a_run_with_trees_that_was_killed_anywhere_is_resumed_to_the_same_site() {
     let maker = Maker::new();
-    let made = with_trees(&maker, VERSION, 7, "right");
+    let made = with_trees(&maker, VERSION, 7, "right", &[]);
     let visible = |site: &Site| site.path().join("releases/index.json").exists();
     kill_everywhere(&made, Site::new, visible, |site| contents(site.path()));
 }
@@ -162,7 +156,7 @@ fn a_run_with_trees_that_was_killed_anywhere_is_resumed_to_the_same_site() {
 #[test]
 fn package_indexes_come_after_what_they_list_and_the_signed_one_last() {
     let (maker, site) = (Maker::new(), Site::new());
-    let report = with_trees(&maker, VERSION, 7, "right").dry_run(&site).unwrap();
+    let report = with_trees(&maker, VERSION, 7, "right", &[]).dry_run(&site).unwrap();
     let names: Vec<_> = report.steps.iter().map(|(name, _)| name.as_str()).collect();
     let at = |wanted: &str| names.iter().position(|name| name.contains(wanted)).unwrap_or_else(|| panic!("{wanted}"));
     let order = [
@@ -262,20 +256,67 @@ fn a_yanked_version_stays_yanked() {
 #[test]
 fn package_indexes_move_on_and_not_back_while_packages_stay() {
     let (maker, site) = (Maker::new(), Site::new());
-    let old = with_trees(&maker, "1.2.3", 7, "old");
+    let old = with_trees(&maker, "1.2.3", 7, "old", &[]);
     old.publish(&site).unwrap();
-    with_trees(&maker, "1.2.4", 8, "new").publish(&site).unwrap();
+    let new = with_trees(&maker, "1.2.4", 8, "new", &[(&deb("1.2.3"), "old")]);
+    new.publish(&site).unwrap();
     let read = |path: &str| fs::read_to_string(site.path().join(path)).unwrap();
-    assert_eq!(read("apt/dists/stable/InRelease"), "new");
+    let index = read("apt/dists/stable/InRelease");
+    assert!(index.starts_with("Date: Tue, 14 Nov 2023 22:13:28 UTC\n"), "{index}");
+    assert_eq!(read("apt/cairn.sources"), "of Tue, 14 Nov 2023 22:13:28 UTC");
     assert_eq!(read("install.sh"), "new");
     assert_eq!(read("apt/pool/main/c/cairn/cairn-server_1.2.3_amd64.deb"), "old");
     let report = old.publish(&site).unwrap();
     assert!(report.nothing_to_do(), "{report}");
     assert!(report.to_string().contains("newer, left    apt/dists/stable/InRelease"), "{report}");
-    assert_eq!(read("apt/dists/stable/InRelease"), "new");
+    assert!(report.to_string().contains("newer, left    install.sh"), "{report}");
+    assert_eq!(read("apt/dists/stable/InRelease"), index);
     let mut other = maker.release("1.2.5", 9, "x");
     other.add_tree("apt", &[("pool/main/c/cairn/cairn-server_1.2.3_amd64.deb", "changed")]);
     assert!(matches!(other.publish(&site), Err(Error::Conflict { file, .. }) if file.contains("1.2.3_amd64.deb")));
+}
+
+#[test]
+fn an_index_that_does_not_list_every_published_package_is_refused_before_anything_is_sent() {
+    let (maker, site) = (Maker::new(), Site::new());
+    with_trees(&maker, "1.2.3", 7, "old", &[]).publish(&site).unwrap();
+    let before = contents(site.path());
+    // A fix of the older line with the highest number, sealed without or before what is published.
+    let error = with_trees(&maker, "1.1.1", 8, "fix", &[]).publish(&site).unwrap_err();
+    assert!(matches!(&error, Error::Indexes { why, .. } if why.contains("lists pool/main/c/cairn/cairn-server_1.2.3")));
+    assert_eq!(error.exit_code(), 40);
+    let changed = with_trees(&maker, "1.1.2", 9, "fix", &[(&deb("1.2.3"), "other bytes")]);
+    assert_eq!(changed.publish(&site).unwrap_err().exit_code(), 40);
+    // Clients ignore an index that is older than the one that they know.
+    let mut stale = maker.release("1.1.3", 10, "fix");
+    stale.add_apt(&[(&deb("1.2.3"), "old"), (&deb("1.1.3"), "fix")], EPOCH);
+    let error = stale.publish(&site).unwrap_err();
+    assert!(matches!(&error, Error::Indexes { why, .. } if why.contains("is not newer")), "{error}");
+    assert!(contents(site.path()) == before);
+}
+
+#[test]
+fn a_renewed_index_replaces_an_older_one_without_a_release_and_never_a_newer_one() {
+    let (maker, site) = (Maker::new(), Site::new());
+    let made = with_trees(&maker, "1.2.3", 7, "old", &[]);
+    made.publish(&site).unwrap();
+    let mut renewed = maker.release("1.2.3", 7, "renewed");
+    renewed.add_apt(&[(&deb("1.2.3"), "old")], EPOCH + 100);
+    let folder = Folder::new(site.path());
+    let report = publish_trees(&folder, &renewed.trees, Mode::Publish).unwrap();
+    assert!(report.to_string().contains("uploaded       apt/dists/stable/InRelease"), "{report}");
+    assert!(
+        report.to_string().contains("already there  apt/pool/main/c/cairn/cairn-server_1.2.3_amd64.deb"),
+        "{report}"
+    );
+    let after = contents(site.path());
+    assert!(String::from_utf8_lossy(&after["apt/dists/stable/InRelease"]).contains("22:15:00 UTC"));
+    assert!(!site.path().join(".staging").exists());
+    assert!(publish_trees(&folder, &renewed.trees, Mode::Publish).unwrap().nothing_to_do());
+    // The release with its own, older index again.
+    let report = made.publish(&site).unwrap();
+    assert!(report.to_string().contains("newer, left    apt/dists/stable/InRelease"), "{report}");
+    assert!(contents(site.path()) == after);
 }
 
 #[test]

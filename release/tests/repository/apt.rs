@@ -42,7 +42,7 @@ fn apt_get(scratch: &Path, url: &str, keyring: &Path) -> Command {
 }
 
 /// Lets a fresh apt read the repository: whether it was content, and what it said.
-fn update(repository: &Path, keyring: &Path) -> (bool, String) {
+pub(crate) fn update(repository: &Path, keyring: &Path) -> (bool, String) {
     let scratch = tempfile::tempdir().unwrap();
     let server = FileServer::start(repository).unwrap();
     said(apt_get(scratch.path(), server.url(), keyring).arg("update"))

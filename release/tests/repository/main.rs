@@ -7,5 +7,6 @@ mod apt;
 mod fixture;
 mod installer;
 mod openpgp;
+mod published;
 mod site_bundle;
 mod yum;

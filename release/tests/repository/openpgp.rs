@@ -75,6 +75,32 @@ fn gpgv_accepts_both_kinds_of_signatures_and_no_changed_text() {
 }
 
 #[test]
+fn what_a_key_signed_verifies_with_it_and_nothing_else_does() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (one, two) = (pair(scratch.path(), "one"), pair(scratch.path(), "two"));
+    let (message, signature) = (one.key.sign_cleartext(b"text\n", EPOCH), one.key.sign_detached(b"text\n", EPOCH));
+    let (message, signature) = (message.unwrap(), signature.unwrap());
+    assert_eq!(one.key.verified_text(&message).unwrap(), b"text\n");
+    one.key.verify_detached(b"text\n", &signature).unwrap();
+    let refused = |result: anyhow::Result<()>| {
+        let error = format!("{:#}", result.unwrap_err());
+        assert!(error.starts_with(&format!("not signed with the key {}", one.key.fingerprint())), "{error}");
+    };
+    let text = |message: &[u8]| one.key.verified_text(message).map(drop);
+    refused(one.key.verify_detached(b"tex!\n", &signature));
+    refused(one.key.verify_detached(b"text\n", &two.key.sign_detached(b"text\n", EPOCH).unwrap()));
+    refused(text(&two.key.sign_cleartext(b"text\n", EPOCH).unwrap()));
+    refused(text(&String::from_utf8(message).unwrap().replace("text", "tex!").into_bytes()));
+    refused(text(b"text\n"));
+    // A message of OpenPGP's that nobody signed.
+    let (plain, stored) = (scratch.path().join("plain"), scratch.path().join("stored"));
+    fs::write(&plain, b"text\n").unwrap();
+    let mut gpg = program("gpg", "gpg");
+    accepted(gpg.arg("--homedir").arg(scratch.path()).arg("--output").arg(&stored).arg("--store").arg(&plain));
+    refused(text(&fs::read(&stored).unwrap()));
+}
+
+#[test]
 fn rpm_accepts_a_signed_package_and_refuses_unsigned_foreign_and_changed_ones() {
     let scratch = tempfile::tempdir().unwrap();
     let (one, two) = (pair(scratch.path(), "one"), pair(scratch.path(), "two"));

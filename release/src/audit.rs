@@ -1,8 +1,9 @@
 //! Checks what is published as a stranger would: downloads a version and verifies it with nothing but the public key.
 //!
 //! On a site the index and the channel must agree with the signed manifest; with a local release folder every byte must
-//! be equal to it. The first difference is named. Trees (package repositories) are checked by their own clients. A place
-//! that has no release folder, such as a registry, is only asked for what a local release has.
+//! be equal to it. The first difference is named. Trees (package repositories) are checked by their own clients; only that
+//! the apt index stays valid for a while is looked at, because somebody must renew it in time. A place that has no release
+//! folder, such as a registry, is only asked for what a local release has.
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -17,6 +18,8 @@ use crate::publish::{
     self, CHANNEL_PATH, Channel, Error, INDEX_PATH, Index, Mode, Outcome, Release, Report, State, Store, Target,
     read_channel, read_index,
 };
+use crate::repository::APT;
+use crate::repository::apt::{self, DAY_SECONDS};
 use crate::smoke;
 use crate::verify::{self, MAX_SMALL_FILE_BYTES, Request};
 
@@ -25,6 +28,9 @@ const MAX_FILE_BYTES: u64 = 4 << 30;
 
 /// Largest release.
 const MAX_RELEASE_BYTES: u64 = 32 << 30;
+
+/// Days for which the apt index must still be valid: time to renew it.
+pub const MIN_VALID_DAYS: u64 = 30;
 
 /// Where a version's files are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +56,8 @@ pub struct Audit<'a> {
     pub min_sequence: u64,
     /// Release folder that the files must be equal to.
     pub local: Option<&'a Path>,
+    /// The time of the audit, in seconds since 1970.
+    pub time: u64,
 }
 
 /// What was found to be right.
@@ -69,7 +77,8 @@ pub struct Audited {
 ///
 /// # Errors
 ///
-/// The place does not answer, the version does not verify, or the first difference from index, channel or local folder.
+/// The place does not answer, the version does not verify, the first difference from index, channel or local folder, or
+/// the apt index is valid for less than [`MIN_VALID_DAYS`].
 pub fn audit(request: &Audit<'_>) -> Result<Audited, Error> {
     audit_and(request, |_, _| Ok(()))
 }
@@ -109,6 +118,9 @@ pub fn audit_and(
     check_channel(channel.as_ref(), &manifest, &sha256, state, request.version.is_none())?;
     if let Some(local) = request.local {
         compare_folders(local, scratch.path())?;
+    }
+    if request.layout == Layout::Site {
+        check_validity(store, request.time)?;
     }
     look(scratch.path(), &manifest)?;
     Ok(Audited { manifest, state, files, bytes })
@@ -241,6 +253,14 @@ fn check_channel(
     }
     if followed && state == Some(State::Yanked) {
         return Err(differs(CHANNEL_PATH, format!("points to {}, which is yanked", manifest.version)));
+    }
+    Ok(())
+}
+
+fn check_validity(store: &dyn Store, time: u64) -> Result<(), Error> {
+    let Some(until) = apt::valid_until(store, APT)? else { return Ok(()) };
+    if until < time.saturating_add(MIN_VALID_DAYS * DAY_SECONDS) {
+        return Err(Error::Expires { file: format!("{APT}/{}", apt::ENTRANCE), until: apt::date(until) });
     }
     Ok(())
 }

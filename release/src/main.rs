@@ -48,6 +48,8 @@ enum Command {
     Keygen(Keygen),
     /// Publish a signed release; what is there already is never changed, and the version becomes visible last.
     Publish(publishing::Publish),
+    /// Sign the published package indexes again before they expire, without a release.
+    Renew(publishing::Renew),
     /// Download what is published and verify it, as a user would.
     Audit(publishing::Audit),
     /// Play a whole release with throwaway keys and without network, install and run all of it; print a table of steps.
@@ -295,6 +297,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Verify(args) => run_verify(&args)?,
         Command::Keygen(args) => run_keygen(&args)?,
         Command::Publish(args) => publishing::publish(&args)?,
+        Command::Renew(args) => publishing::renew(&args)?,
         Command::Audit(args) => publishing::audit(&args)?,
         Command::Rehearse(Rehearse { tree, programs, dry_run, anew, offline }) => {
             let site = tree.site()?;

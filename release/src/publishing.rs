@@ -1,6 +1,7 @@
-//! The commands `publish` and `audit`: which place the arguments mean.
+//! The commands `publish`, `renew` and `audit`: which place the arguments mean.
 
 use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use cairn_release::audit::{self, Layout};
@@ -8,6 +9,9 @@ use cairn_release::publish::{
     self, Bucket, Client, Credentials, EXIT_CODES_HELP, Folder, GitHub, Login, Mode, Registry, Release, Secret, Store,
     Target, Tree,
 };
+use cairn_release::repository::openpgp::{self, SigningKey};
+use cairn_release::repository::published::{self, Published};
+use cairn_release::workspace;
 use clap::Args;
 
 /// Where GitHub's interface for programs is, unless the environment says otherwise.
@@ -74,6 +78,23 @@ pub(crate) struct Audit {
     /// Put and get with the programs of the archives for this machine, too.
     #[arg(long = "use")]
     uses: bool,
+}
+
+#[derive(Args)]
+#[command(after_help = EXIT_CODES_HELP)]
+pub(crate) struct Renew {
+    /// Folder or address of the site whose repositories are signed again.
+    #[arg(long, value_name = "PLACE")]
+    repositories: String,
+    /// File with the OpenPGP secret key; $CAIRN_RELEASE_OPENPGP_PASSPHRASE decrypts it.
+    #[arg(long, value_name = "FILE")]
+    openpgp_key: PathBuf,
+    /// Folder for the renewed repositories, apt and yum; must be new or empty.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Say what would be renewed, and write nothing.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(Args)]
@@ -165,6 +186,25 @@ fn variable_or(variable: &str, default: &str) -> String {
     std::env::var(variable).unwrap_or_else(|_| default.to_owned())
 }
 
+/// Signs the published indexes again, at the time of now or of `SOURCE_DATE_EPOCH`.
+pub(crate) fn renew(args: &Renew) -> Result<()> {
+    let published = Published::at(&args.repositories)?;
+    let key = SigningKey::read(&args.openpgp_key, openpgp::passphrase_from_environment().as_deref())?;
+    let time = workspace::epoch_from_environment()?.unwrap_or_else(now);
+    if args.dry_run {
+        print!("{}", published::preview(&published, &key, time)?);
+        return Ok(());
+    }
+    let renewed = published::renew(&published, &key, time, &args.out)?;
+    println!("{}: {} packages, signed again", args.out.display(), renewed.packages);
+    Ok(())
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+}
+
 pub(crate) fn audit(args: &Audit) -> Result<()> {
     if let (Some(url), Some(name)) = (&args.place.registry, &args.place.repository) {
         return audit_registry(args, url, name);
@@ -192,6 +232,7 @@ pub(crate) fn audit(args: &Audit) -> Result<()> {
         public_key: &args.public_key,
         min_sequence: args.min_sequence,
         local: args.local.as_deref(),
+        time: now(),
     };
     let audited = if args.uses { audit::audit_and(&request, audit::use_archives)? } else { audit::audit(&request)? };
     println!("{}: {} files, {} bytes, all fit", audited.manifest.version, audited.files, audited.bytes);

@@ -32,9 +32,9 @@ pub fn find_root(start: &Path) -> Result<PathBuf> {
 /// A file is missing or invalid, or neither the variable is set nor the tree a git checkout with a commit.
 pub fn plan(root: &Path, scope: Scope) -> Result<Plan> {
     let commit = git(root, &["rev-parse", "HEAD"]);
-    let source_date_epoch = match env::var(EPOCH_VARIABLE) {
-        Ok(text) => text.parse().with_context(|| format!("{EPOCH_VARIABLE}={text:?} is not a number of seconds"))?,
-        Err(_) => commit_time(root)?,
+    let source_date_epoch = match epoch_from_environment()? {
+        Some(epoch) => epoch,
+        None => commit_time(root)?,
     };
     let inputs = Inputs {
         cargo_toml: read(root, "Cargo.toml")?,
@@ -44,6 +44,16 @@ pub fn plan(root: &Path, scope: Scope) -> Result<Plan> {
         scope,
     };
     Ok(Plan::new(&inputs)?)
+}
+
+/// The time that `SOURCE_DATE_EPOCH` sets, if it is set.
+///
+/// # Errors
+///
+/// It is no number.
+pub fn epoch_from_environment() -> Result<Option<u64>> {
+    let Ok(text) = env::var(EPOCH_VARIABLE) else { return Ok(None) };
+    text.parse().map(Some).with_context(|| format!("{EPOCH_VARIABLE}={text:?} is not a number of seconds"))
 }
 
 fn read(root: &Path, name: &str) -> Result<String> {

@@ -85,12 +85,20 @@ pub enum Error {
         why: String,
     },
     /// The published repository would lose packages, or its index go back in time.
-    #[error("{tree}: {why}; seal the release again with what is published now")]
+    #[error("{tree}: {why}; seal the release again, or renew, with what is published now")]
     Indexes {
         /// The folder that was to be published.
         tree: String,
         /// What it lacks, as a phrase.
         why: String,
+    },
+    /// Clients will soon refuse a published package index.
+    #[error("{file} is valid until {until} only; renew it: see `cairn-release renew`")]
+    Expires {
+        /// The index.
+        file: String,
+        /// Its last moment.
+        until: String,
     },
     /// What is published differs from the local release or from the index.
     #[error("{file}: {why}")]
@@ -118,13 +126,14 @@ impl Error {
             Self::Order { .. } => 38,
             Self::Differs { .. } => 39,
             Self::Indexes { .. } => 40,
+            Self::Expires { .. } => 41,
         }
     }
 }
 
 /// The table of exit codes, for `--help`.
 pub const EXIT_CODES_HELP: &str = "\
-Exit codes of publish and audit:
+Exit codes of publish, renew and audit:
    0  done, or done already
    1  other failure                    2  wrong usage
   30  published with other bytes       31  target does not answer
@@ -132,4 +141,4 @@ Exit codes of publish and audit:
   34  credentials refused              35  answer not understood
   36  local file cannot be read        37  input contradicts itself
   38  order of releases broken         39  published files differ
-  40  package index would lose some";
+  40  package index would lose some    41  package index expires soon";

@@ -182,7 +182,7 @@ fn sign(request: Request, method: &str, key: &AwsKey, time: &str, payload_sha256
     request
 }
 
-/// The one clock of the pipeline: a signature is good for some minutes only. No artifact depends on it.
+/// A signature is good for some minutes only. No artifact depends on this clock.
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }

@@ -56,6 +56,7 @@ pub(super) fn audit(site: &Site) -> Result<String> {
         public_key: &site.minisign_public_key(),
         min_sequence: site.plan.sequence,
         local: Some(&site.dir()),
+        time: site.plan.source_date_epoch,
     })?;
     Ok(format!("{} files, {} bytes", audited.files, audited.bytes))
 }

@@ -3,8 +3,8 @@
 //! The pool is the state: every index is made anew from the packages in it, so nothing can be listed that is not there.
 //! Indexes are listed by SHA-256 only and published under `by-hash/` too, where nothing is ever replaced or removed, because
 //! a client that read the old `Release` asks for the old index a moment later (they are a few kilobytes each).
-//! `Valid-Until` ends what a stale mirror, or somebody who plays one, can hide; before then the repository must be
-//! published again.
+//! `Valid-Until` ends what a stale mirror, or somebody who plays one, can hide; before then a release or
+//! [`super::published::renew`] must sign the index again.
 //!
 //! Left out: sources, translations, `Contents`, further suites.
 
@@ -24,7 +24,7 @@ use super::openpgp::SigningKey;
 use super::{KEYRING_NAME, add, write_if_changed};
 use crate::digest::{Digest, digest_file, digest_with};
 use crate::files;
-use crate::publish::Error;
+use crate::publish::{Error, Store};
 use crate::tarball::GZIP_LEVEL;
 
 /// Suite and code name: one line of releases, in the order of versions.
@@ -39,8 +39,8 @@ const POOL: &str = "pool";
 /// Architectures that have an index; packages for `all` are in each of them.
 pub const ARCHITECTURES: [&str; 2] = ["amd64", "arm64"];
 
-/// Days for which clients trust a published index. Half a year: releases keep it valid, and one that a mirror holds back
-/// is noticed.
+/// Days for which clients trust a published index. Half a year: releases and a renewal now and then keep it valid, and an
+/// index that a mirror holds back is noticed. [`crate::audit`] asks for the renewal.
 pub const VALID_DAYS: u64 = 180;
 
 /// The file that clients ask for first: the index of indexes, with its signature around it.
@@ -133,6 +133,20 @@ pub(super) fn listing(place: &Place<'_>, key: Option<&SigningKey>) -> Result<Opt
         }
     }
     Ok(Some(listing))
+}
+
+/// Seconds since 1970 until which clients trust the index in a site's folder `apt`; none if there is no such index.
+///
+/// The signature is not looked at, clients do that.
+///
+/// # Errors
+///
+/// The site does not answer, or the index does not say it.
+pub(crate) fn valid_until(store: &dyn Store, at: &str) -> Result<Option<u64>, Error> {
+    let place = Place { store, at };
+    let Some(message) = place.signed(ENTRANCE)? else { return Ok(None) };
+    let time = time_field(&String::from_utf8_lossy(&message), "Valid-Until");
+    time.map(Some).ok_or_else(|| place.damaged(ENTRANCE, "does not say until when it is valid"))
 }
 
 /// The value of a field of one line.

@@ -1,4 +1,4 @@
-//! The repositories that are published already, to which a release adds.
+//! The repositories that are published already: what a release adds to, and what a renewal signs again.
 //!
 //! Everything that their indexes name is taken over and listed again, so that a version which could be installed stays
 //! installable, whichever release comes next. Contract: nothing is taken over that a signature of our key does not
@@ -10,12 +10,13 @@ use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::listing::{self, Listing, Place};
 use super::openpgp::SigningKey;
 use super::{APT, YUM, apt, yum};
 use crate::digest::digest_with;
+use crate::files;
 use crate::publish::{Bucket, Client, Credentials, Error, Folder, Store, digest_at};
 
 /// The place of repositories of which none is published yet.
@@ -108,6 +109,40 @@ impl Published {
             self.place
         )
     }
+}
+
+/// Signs what is published again, with the time `time`, into the folder `out`, which must be new or empty.
+///
+/// # Errors
+///
+/// As [`Published::take_over`]; nothing is published, or at or after `time`; the folder has files; the key cannot sign.
+pub fn renew(published: &Published, key: &SigningKey, time: u64, out: &Path) -> Result<TakenOver> {
+    preview(published, key, time)?;
+    files::create_folder(out)?;
+    let names = files::names_in(out).with_context(|| format!("cannot read the folder {}", out.display()))?;
+    ensure!(names.is_empty(), "{} is not empty; remove it, or name another folder", out.display());
+    let taken = published.take_over(key, out)?;
+    super::publish(out, &[], &[], time, key)?;
+    Ok(taken)
+}
+
+/// What [`renew`] would do, a line for each repository.
+///
+/// # Errors
+///
+/// As [`renew`], as far as it can be known without the packages.
+pub fn preview(published: &Published, key: &SigningKey, time: u64) -> Result<String> {
+    let listings = published.listings(key)?;
+    if listings.is_empty() {
+        bail!("nothing is published, so there is nothing to renew");
+    }
+    let mut text = String::new();
+    for (at, listing) in listings {
+        let (old, new) = (apt::date(listing.time), apt::date(time));
+        ensure!(listing.time < time, "{at} is of {old}, which is not before {new}; is the clock right?");
+        text += &format!("{at}: {} packages, of {old}, would be of {new}\n", listing.packages.len());
+    }
+    Ok(text)
 }
 
 /// Copies what is listed, each file with the digest that the index names.

@@ -4,10 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use cairn_release::audit::{Audit, Audited, Layout, audit, use_archives};
+use cairn_release::audit::{Audit, Audited, Layout, MIN_VALID_DAYS, audit, use_archives};
 use cairn_release::files::EXECUTABLE_MODE;
 use cairn_release::manifest::{MANIFEST_NAME, Manifest};
 use cairn_release::publish::{Bucket, Credentials, Error, Folder, State, Store};
+use cairn_release::repository::apt::VALID_DAYS;
 use cairn_release::tarball::{self, Entries, Entry};
 
 use crate::fixture::{EPOCH, Made, Maker, VERSION, cairn_release, client, contents, said, write};
@@ -21,7 +22,7 @@ fn site(made: &Made) -> tempfile::TempDir {
 }
 
 fn request<'a>(store: &'a dyn Store, public_key: &'a Path) -> Audit<'a> {
-    Audit { store, layout: Layout::Site, version: None, public_key, min_sequence: 0, local: None }
+    Audit { store, layout: Layout::Site, version: None, public_key, min_sequence: 0, local: None, time: EPOCH }
 }
 
 fn audit_folder(site: &Path, maker: &Maker, local: Option<&Path>) -> Result<Audited, Error> {
@@ -230,4 +231,22 @@ fn a_version_that_is_still_being_sent_does_not_pass() {
     let error = audit(&Audit { version: Some(VERSION), ..request(&folder, &maker.public_key) }).unwrap_err();
     assert!(error.to_string().contains("does not list"), "{error}");
     assert!(audit(&request(&folder, &maker.public_key)).unwrap_err().to_string().contains("no version was given"));
+}
+
+#[test]
+fn an_apt_index_that_expires_within_a_month_is_found_where_the_site_has_one() {
+    let maker = Maker::new();
+    let mut made = maker.usual();
+    made.add_apt(&[("pool/main/c/cairn/cairn_1.2.3_amd64.deb", "deb")], EPOCH);
+    let site = site(&made);
+    let folder = Folder::new(site.path());
+    let last = EPOCH + (VALID_DAYS - MIN_VALID_DAYS) * 24 * 60 * 60;
+    audit(&Audit { time: last, ..request(&folder, &maker.public_key) }).unwrap();
+    let error = audit(&Audit { time: last + 1, ..request(&folder, &maker.public_key) }).unwrap_err();
+    assert_eq!(error.exit_code(), 41);
+    let text = error.to_string();
+    assert!(
+        text.contains("valid until Sun, 12 May 2024 22:13:20 UTC") && text.contains("cairn-release renew"),
+        "{text}"
+    );
 }

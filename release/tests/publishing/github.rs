@@ -281,7 +281,7 @@ fn a_draft_of_an_earlier_run_gets_the_notes_of_this_one() {
 #[test]
 fn files_of_a_flat_tree_stand_beside_those_of_the_release() {
     let ((_maker, mut made), service) = (usual(), Service::new());
-    made.add_tree("bundle", &[("cairn-1.2.3-site.tar", "all"), ("cairn-1.2.3-site.tar.minisig", "signed")], &[]);
+    made.add_tree("bundle", &[("cairn-1.2.3-site.tar", "all"), ("cairn-1.2.3-site.tar.minisig", "signed")]);
     made.publish(&service).unwrap();
     let mut wanted = made.files();
     wanted.insert("cairn-1.2.3-site.tar".to_owned(), b"all".to_vec());
@@ -298,7 +298,7 @@ fn a_tree_that_github_cannot_show_is_refused() {
         ("release.json", "two files of this name"),
     ] {
         let ((_maker, mut made), service) = (usual(), Service::new());
-        made.add_tree("tree", &[(file, "x")], &[]);
+        made.add_tree("tree", &[(file, "x")]);
         let error = made.publish(&service).unwrap_err();
         assert!(error.to_string().contains(why), "{error}");
         assert_eq!(service.server.log(), Vec::<String>::new());

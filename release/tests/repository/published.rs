@@ -1,4 +1,4 @@
-//! A release is added to what is published: it neither loses a package nor believes a stranger.
+//! A release is added to what is published, a renewal signs it again; neither loses a package nor believes a stranger.
 
 use std::fs;
 use std::path::Path;
@@ -8,11 +8,11 @@ use cairn_release::digest::digest_file;
 use cairn_release::publish::{Error, Folder, Mode, SITE_URL, Tree, publish_trees};
 use cairn_release::repository::listing::{self, Listing};
 use cairn_release::repository::openpgp::SigningKey;
-use cairn_release::repository::published::{NOTHING, Published, TakenOver};
+use cairn_release::repository::published::{NOTHING, Published, TakenOver, preview, renew};
 use cairn_release::repository::{self, apt, yum};
 use cairn_release::trials::file_server::FileServer;
 
-use crate::fixture::{EPOCH, assert_accepted, assert_refused, change, deb, name_of, pair, rpm, time, tree};
+use crate::fixture::{EPOCH, accepted, assert_accepted, assert_refused, change, deb, name_of, pair, rpm, time, tree};
 
 /// Adds a server of this version to the repositories below `root`.
 fn add(root: &Path, scratch: &Path, version: &str, key: &SigningKey, time: u64) {
@@ -161,6 +161,73 @@ fn a_new_key_that_knows_the_old_public_half_goes_on_with_the_repositories_and_cl
         assert_accepted(crate::apt::update(&path(site).join("apt"), &keyring));
         assert_accepted(crate::yum::list(&path(site).join("yum"), &keyring));
     }
+}
+
+#[test]
+fn a_renewed_index_is_valid_again_and_every_package_has_its_bytes() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (path, one) = (|name: &str| scratch.path().join(name), pair(scratch.path(), "one"));
+    let site = path("site");
+    let long_ago = time() - apt::VALID_DAYS * 24 * 60 * 60;
+    add(&site, scratch.path(), "1.0", &one.key, long_ago);
+    assert_refused(crate::apt::update(&site.join("apt"), &one.public), "is expired");
+    let before = tree(&site);
+    let renewed = renew(&Published::at(text(&site)).unwrap(), &one.key, time(), &path("renewed")).unwrap();
+    assert_eq!(renewed.packages, 3);
+    publish(&path("renewed"), &site).unwrap();
+    assert_accepted(crate::apt::update(&site.join("apt"), &one.public));
+    let after = tree(&site);
+    for (name, bytes) in before.iter().filter(|(name, _)| name.ends_with(".deb") || name.ends_with(".rpm")) {
+        assert_eq!(after.get(name), Some(bytes), "{name}");
+    }
+    assert_eq!(listed(&site, "apt").packages, listed(&path("renewed"), "apt").packages);
+    assert_eq!(listed(&site, "yum").time, time_of(&path("renewed")));
+}
+
+fn time_of(root: &Path) -> u64 {
+    listed(root, "yum").time
+}
+
+#[test]
+fn a_renewal_goes_forward_only_and_into_an_empty_folder() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (path, one) = (|name: &str| scratch.path().join(name), pair(scratch.path(), "one"));
+    add(&path("site"), scratch.path(), "1.0", &one.key, EPOCH);
+    let published = Published::at(text(&path("site"))).unwrap();
+    let error = renew(&published, &one.key, EPOCH, &path("renewed")).unwrap_err();
+    assert!(error.to_string().contains("is the clock right?") && !path("renewed").exists(), "{error:#}");
+    let error = renew(&Published::at(NOTHING).unwrap(), &one.key, EPOCH + 1, &path("renewed")).unwrap_err();
+    assert!(error.to_string().contains("nothing is published"), "{error:#}");
+    let error = renew(&published, &one.key, EPOCH + 1, &path("site")).unwrap_err();
+    assert!(error.to_string().contains("site is not empty"), "{error:#}");
+    let said = preview(&published, &one.key, EPOCH + 1).unwrap();
+    assert!(said.starts_with("apt: 2 packages, of Tue, 14 Nov 2023 22:13:20 UTC, would be of Tue, 14"), "{said}");
+}
+
+#[test]
+fn the_command_renews_at_the_time_of_the_environment_and_its_dry_run_writes_nothing() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (path, one) = (|name: &str| scratch.path().join(name), pair(scratch.path(), "one"));
+    add(&path("site"), scratch.path(), "1.0", &one.key, EPOCH);
+    let command = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cairn-release"));
+        command.env("SOURCE_DATE_EPOCH", (EPOCH + 60).to_string()).arg("renew");
+        command.arg("--repositories").arg(path("site")).arg("--openpgp-key").arg(&one.secret);
+        command.arg("--out").arg(path("renewed"));
+        command
+    };
+    let said = accepted(command().arg("--dry-run"));
+    assert!(said.contains("yum: 1 packages") && !path("renewed").exists(), "{said}");
+    accepted(&mut command());
+    assert_eq!(time_of(&path("renewed")), EPOCH + 60);
+    let mut publish = Command::new(env!("CARGO_BIN_EXE_cairn-release"));
+    publish.arg("publish").arg("--folder").arg(path("site"));
+    for at in ["apt", "yum"] {
+        publish.arg("--tree").arg(format!("{at}={}", path("renewed").join(at).display()));
+    }
+    let said = accepted(&mut publish);
+    assert!(said.contains("uploaded       yum/repodata/repomd.xml\n"), "{said}");
+    assert_eq!(time_of(&path("site")), EPOCH + 60);
 }
 
 #[test]

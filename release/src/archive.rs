@@ -2,7 +2,7 @@
 //!
 //! The form is [`crate::tarball`]'s. Man pages and completions come from the programs themselves (`generate-docs`, hidden),
 //! which keeps this crate free of theirs. They are made once, by the programs that run on this machine, and serve every
-//! target: they do not depend on the architecture.
+//! target: they do not depend on the architecture. [`violations`] judges the finished archives.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -106,6 +106,18 @@ pub fn write(plan: &Plan, artifact: &Artifact, parts: &Parts<'_>, dir: &Path) ->
     files::write_whole(&dir.join(&artifact.name), FILE_MODE, |writer| {
         tarball::write_tar_gz(writer, &content.top_folder, &entries, plan.source_date_epoch)
     })
+}
+
+/// Gate: a finished archive of the plan holds its programs, documents and files of the tree and the licences of what is
+/// linked in, byte for byte as they were gathered, with the modes, owner and time of the release, and nothing else.
+///
+/// # Errors
+///
+/// As [`write`], or the archive cannot be read.
+pub fn violations(plan: &Plan, artifact: &Artifact, parts: &Parts<'_>, dir: &Path) -> Result<Vec<String>> {
+    let content = content_of(artifact)?;
+    let entries = gather(content, parts)?;
+    tarball::violations(&dir.join(&artifact.name), &content.top_folder, &entries, plan.source_date_epoch)
 }
 
 /// What an archive of the plan holds.

@@ -224,10 +224,15 @@ pub(crate) fn archives(site: &Site) -> Result<String> {
     for target in &site.plan.targets {
         let parts = parts(site, target, &docs);
         for kind in [ArtifactKind::Archive, ArtifactKind::ClientArchive] {
-            archive::write(&site.plan, site.plan.artifact(kind, Some(target)), &parts, &site.dir())?;
+            let artifact = site.plan.artifact(kind, Some(target));
+            archive::write(&site.plan, artifact, &parts, &site.dir())?;
+            no_violations(archive::violations(&site.plan, artifact, &parts, &site.dir())?)?;
         }
         let debug = site.plan.artifact(ArtifactKind::DebugArchive, Some(target));
-        write_tar_gz(site, debug, &debug_symbols::entries(&site.debug(target))?)?;
+        let entries = debug_symbols::entries(&site.debug(target))?;
+        write_tar_gz(site, debug, &entries)?;
+        let (path, time) = (site.path_of(debug), site.plan.source_date_epoch);
+        no_violations(tarball::violations(&path, top_folder(debug), &entries, time)?)?;
         let stripped: Vec<_> =
             target.programs().map(|binary| (&*binary.name, site.programs(target).join(&binary.name))).collect();
         let programs: Vec<_> = stripped.iter().map(|(name, path)| (*name, path.as_path())).collect();

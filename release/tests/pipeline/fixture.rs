@@ -60,12 +60,16 @@ pub(crate) fn small_plan_of(version: &str, sequence: u64) -> Plan {
 /// Writes documents and archive of the pretending programs.
 pub(crate) fn make_archive(plan: &Plan, bin_dir: &Path, dir: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(dir)?;
-    let docs = bin_dir.with_extension("docs");
-    archive::write_docs(bin_dir, &plan.targets[0].binaries, &plan.version, &docs)?;
+    archive::write_docs(bin_dir, &plan.targets[0].binaries, &plan.version, &bin_dir.with_extension("docs"))?;
+    fs::write(bin_dir.with_extension("licences"), "many licences\n")?;
+    with_parts(bin_dir, |parts| archive::write(plan, &plan.artifacts[0], parts, dir))
+}
+
+/// Does something with the parts that [`make_archive`] takes.
+pub(crate) fn with_parts<T>(bin_dir: &Path, act: impl FnOnce(&Parts<'_>) -> T) -> T {
+    let (root, docs) = (source_tree(), bin_dir.with_extension("docs"));
     let licences = bin_dir.with_extension("licences");
-    fs::write(&licences, "many licences\n")?;
-    let parts = Parts { root: &source_tree(), programs: bin_dir.to_owned(), docs: &docs, licences };
-    archive::write(plan, &plan.artifacts[0], &parts, dir)
+    act(&Parts { root: &root, programs: bin_dir.to_owned(), docs: &docs, licences })
 }
 
 /// The usual plan of few files.

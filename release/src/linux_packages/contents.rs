@@ -142,7 +142,7 @@ fn add_legal(id: Id, source: &Source<'_>, contents: &mut Contents) -> Result<()>
     let name = id.kind.package_name();
     let docs = format!("/usr/share/doc/{name}");
     let licences = format!("/usr/share/licenses/{name}");
-    let collected = source.licences.filter(|_| id.kind != Kind::EtcdNames).map(read).transpose()?;
+    let collected = (id.kind != Kind::EtcdNames).then(|| read(source.licences)).transpose()?;
     if id.format == Format::Deb {
         let text = changelog::debian(name, &source.version.full(id.format), source.changes, source.source_date_epoch);
         contents.insert(format!("{docs}/changelog.gz"), file(gzip(text.as_bytes())?, Role::Plain));

@@ -139,8 +139,8 @@ pub struct Source<'a> {
     pub programs: &'a Path,
     /// Folder with `man/` and `completions/` of all programs, as their `generate-docs` writes them.
     pub docs: &'a Path,
-    /// Licences of what is linked into the programs, if they are collected.
-    pub licences: Option<&'a Path>,
+    /// File with the licences of what is linked into the programs; of no meaning for a package that has none.
+    pub licences: &'a Path,
     /// What is new in the version, a text without line feeds for each change; see [`changes_of`].
     pub changes: &'a [String],
 }

@@ -3,7 +3,7 @@
 //! Contract: the package's bytes depend on the plan and nfpm's version alone. Everything that nfpm could take from its
 //! surroundings is given to it: times, modes, owners, the name of the build host; its files lie in a folder of their own
 //! under names that do not matter. It signs no rpm, since its OpenPGP signatures have random parts: see
-//! [`crate::repository::openpgp`]. An apk's has none.
+//! [`crate::repository::openpgp`]. An apk gets none, either: its users check the release's minisign signature of the file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,22 +23,15 @@ const LICENCE: &str = "Apache-2.0";
 /// Host that rpms name as the one that built them.
 const BUILD_HOST: &str = "cairn.example";
 
-/// Keys of the formats whose packages have a signature inside.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Keys<'a> {
-    /// RSA private key in PEM and the name of its public key, as in `/etc/apk/keys`, for apk.
-    pub apk: Option<(&'a Path, &'a str)>,
-}
-
 /// Writes the package into a folder under its own name and returns its path.
 ///
 /// # Errors
 ///
 /// nfpm fails, or a file cannot be written.
-pub fn build(package: &Package, nfpm: &Path, keys: Keys<'_>, folder: &Path) -> Result<PathBuf> {
+pub fn build(package: &Package, nfpm: &Path, folder: &Path) -> Result<PathBuf> {
     files::create_folder(folder)?;
     let scratch = tempfile::tempdir()?;
-    let config = configuration(package, keys, scratch.path())?;
+    let config = configuration(package, scratch.path())?;
     let config_path = scratch.path().join("nfpm.json");
     fs::write(&config_path, serde_json::to_vec(&config)?)?;
     let path = folder.join(package.file_name());
@@ -62,7 +55,7 @@ fn packager(format: Format) -> &'static str {
 }
 
 /// nfpm's configuration; JSON is YAML, too.
-fn configuration(package: &Package, keys: Keys<'_>, scratch: &Path) -> Result<Value> {
+fn configuration(package: &Package, scratch: &Path) -> Result<Value> {
     let Package { id, version, .. } = package;
     let time = date::rfc3339(package.source_date_epoch);
     let mut config = json!({
@@ -95,10 +88,7 @@ fn configuration(package: &Package, keys: Keys<'_>, scratch: &Path) -> Result<Va
         }
         Format::Rpm => rpm(package, scratch, &time, fields)?,
         Format::Apk => {
-            let mut apk = json!({ "arch": id.format.machine(id.machine), "scripts": upgrade_scripts(package) });
-            if let Some((key, name)) = keys.apk {
-                apk["signature"] = json!({ "key_file": absolute(key)?, "key_name": name });
-            }
+            let apk = json!({ "arch": id.format.machine(id.machine), "scripts": upgrade_scripts(package) });
             fields.insert("apk".to_owned(), apk);
             fields.insert("release".to_owned(), json!(APK_RELEASE));
         }

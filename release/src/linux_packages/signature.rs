@@ -1,6 +1,7 @@
 //! The signature inside of an rpm, as rpm itself sees it; [`crate::repository::openpgp`] makes it.
 //!
-//! A deb has none: apt trusts the repository's. An apk's is checked by apk alone, which Debian does not have.
+//! No other package of ours has one: for debs apt trusts the repository's signature, for the others there is the release's
+//! minisign signature of the file.
 
 use std::path::Path;
 

@@ -109,7 +109,7 @@ pub(super) fn older_version(site: &Site) -> Result<String> {
     let key = make::repository_key(site)?;
     let time = site.plan.source_date_epoch;
     let packages = |format| -> Result<Vec<PathBuf>> {
-        let build = |kind| nfpm::build(&plan_older(site, kind, format)?, &nfpm, nfpm::Keys::default(), &folder);
+        let build = |kind| nfpm::build(&plan_older(site, kind, format)?, &nfpm, &folder);
         Kind::ALL.into_iter().map(build).collect()
     };
     let (debs, rpms) = (packages(Format::Deb)?, packages(Format::Rpm)?);
@@ -131,7 +131,7 @@ fn plan_older(site: &Site, kind: Kind, format: Format) -> Result<Package> {
             tree: &site.root,
             programs: &site.programs(site.native()),
             docs: &archive::all_docs(&site.docs()),
-            licences: None,
+            licences: &site.path(ArtifactKind::Licences, Some(site.native())),
             changes: &["The release before, as far as the rehearsal is concerned.".to_owned()],
         },
     )

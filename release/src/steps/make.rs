@@ -291,7 +291,7 @@ pub(crate) fn planned_packages(site: &Site) -> Result<Vec<Package>> {
                 tree: &site.root,
                 programs: &site.programs(target),
                 docs: &archive::all_docs(&site.docs()),
-                licences: Some(&site.path(ArtifactKind::Licences, Some(target))),
+                licences: &site.path(ArtifactKind::Licences, Some(target)),
                 changes: &changes,
             },
         )?);
@@ -306,7 +306,7 @@ pub(crate) fn packages(site: &Site) -> Result<String> {
     for package in &packages {
         let folder = if package.id.format == Format::Rpm { site.unsigned() } else { site.dir() };
         files::create_folder(&folder)?;
-        nfpm::build(package, &nfpm, nfpm::Keys::default(), &folder)?;
+        nfpm::build(package, &nfpm, &folder)?;
     }
     Ok(format!("{} packages", packages.len()))
 }

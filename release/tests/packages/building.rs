@@ -1,15 +1,17 @@
 //! Finished packages are the planned ones, byte for byte the same wherever they are made.
 
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use cairn_release::linux_packages::nfpm::{self, Keys};
+use cairn_release::linux_packages::nfpm;
 use cairn_release::linux_packages::{CONFIGURATION_FILE, Content, Format, Kind, Package, readback};
 use cairn_release::machine::Machine;
 use cairn_release::process::{clean_command, output};
+use flate2::read::GzDecoder;
 
-use crate::fixture::{Inputs, host, nfpm_program, tree};
+use crate::fixture::{Inputs, LICENCES, host, nfpm_program, tree};
 
 fn violations(package: &Package, path: &Path) -> Vec<String> {
     readback::violations(package, &readback::read(path, package.id.format).unwrap())
@@ -44,7 +46,7 @@ fn another_folder_and_another_umask_give_the_same_bytes() {
     for kind in Kind::ALL {
         for format in Format::ALL {
             let (package, path) = one.build(kind, format);
-            let again = nfpm::build(&other.plan(kind, format), &strict, Keys::default(), &other.path().join("out"));
+            let again = nfpm::build(&other.plan(kind, format), &strict, &other.path().join("out"));
             let again = fs::read(again.unwrap()).unwrap();
             assert!(fs::read(&path).unwrap() == again, "{} differs", package.file_name());
         }
@@ -64,6 +66,33 @@ fn a_package_that_lacks_a_planned_file_or_holds_another_is_red() {
             format!("{file} holds /usr/share/man/man1/cairnctl.1.gz, which is not planned"),
         ];
         assert_eq!(violations(&package, &path), sentences);
+    }
+}
+
+#[test]
+fn every_package_with_programs_has_the_licences_of_what_is_linked_into_them() {
+    let inputs = Inputs::new("0.1.0");
+    for kind in [Kind::Server, Kind::Client] {
+        for format in Format::ALL {
+            let name = kind.package_name();
+            let place = match format {
+                Format::Deb => format!("/usr/share/doc/{name}/third-party-licenses.gz"),
+                _ => format!("/usr/share/licenses/{name}/THIRD-PARTY-LICENSES"),
+            };
+            let (mut package, path) = inputs.build(kind, format);
+            let Some(Content::File { bytes, .. }) = package.contents.get(&place) else { panic!("{place} is planned") };
+            let mut text = bytes.clone();
+            if format == Format::Deb {
+                text.clear();
+                GzDecoder::new(bytes.as_slice()).read_to_end(&mut text).unwrap();
+            }
+            assert_eq!(String::from_utf8(text).unwrap(), LICENCES);
+            assert_eq!(violations(&package, &path), [""; 0]);
+            // The finished file has that text: with another one planned it is refused.
+            package.contents.insert(place.clone(), Content::Link("elsewhere".to_owned()));
+            let sentence = format!("{}: {place} is of another type than planned", package.file_name());
+            assert_eq!(violations(&package, &path), [sentence]);
+        }
     }
 }
 

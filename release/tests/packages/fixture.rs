@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use cairn_release::linux_packages::nfpm::{self, Keys};
+use cairn_release::linux_packages::nfpm;
 use cairn_release::linux_packages::{Format, Id, Kind, Package, Source, Version};
 use cairn_release::machine::Machine;
 use cairn_release::process::find_program;
@@ -14,6 +14,9 @@ use tempfile::TempDir;
 /// Time of everything in the packages.
 pub(crate) const EPOCH: u64 = 1_700_000_000;
 
+/// The licences of what is linked into the programs.
+pub(crate) const LICENCES: &str = "Apache-2.0: text of the licence\n";
+
 /// A folder with programs and documents. The programs are ones that every host has, a dynamic and a
 /// static one, under other names: packages read ELFs.
 pub(crate) struct Inputs {
@@ -21,6 +24,7 @@ pub(crate) struct Inputs {
     programs: PathBuf,
     static_programs: PathBuf,
     docs: PathBuf,
+    licences: PathBuf,
     version: Version,
     changes: Vec<String>,
 }
@@ -49,8 +53,10 @@ impl Inputs {
             fs::write(docs.join(format!("completions/zsh/_{program}")), format!("#compdef {program}\n")).unwrap();
         }
         let changes = vec!["The first change.".to_owned(), "Another one.".to_owned()];
-        let [programs, static_programs, docs] = ["bin", "static", "docs"].map(|name| folder.path().join(name));
-        Self { folder, programs, static_programs, docs, version: Version::parse(version).unwrap(), changes }
+        let [programs, static_programs, docs, licences] =
+            ["bin", "static", "docs", "licences.txt"].map(|name| folder.path().join(name));
+        fs::write(&licences, LICENCES).unwrap();
+        Self { folder, programs, static_programs, docs, licences, version: Version::parse(version).unwrap(), changes }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -74,7 +80,7 @@ impl Inputs {
             tree,
             programs: &self.programs,
             docs: &self.docs,
-            licences: None,
+            licences: &self.licences,
             changes: &self.changes,
         }
     }
@@ -82,7 +88,7 @@ impl Inputs {
     /// Plans and makes a package in the folder of the inputs.
     pub(crate) fn build(&self, kind: Kind, format: Format) -> (Package, PathBuf) {
         let package = self.plan(kind, format);
-        let path = nfpm::build(&package, &nfpm_program(), Keys::default(), self.path()).unwrap();
+        let path = nfpm::build(&package, &nfpm_program(), self.path()).unwrap();
         (package, path)
     }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use cairn_release::linux_packages::nfpm::{self, Keys};
+use cairn_release::linux_packages::nfpm;
 use cairn_release::linux_packages::{Format, Kind, Package, lint};
 
 use crate::fixture::{Inputs, OpenPgpKey, nfpm_program, tree};
@@ -17,7 +17,7 @@ fn misplaced(inputs: &Inputs, format: Format) -> PathBuf {
     let mut package: Package = inputs.plan(Kind::Client, format);
     let page = package.contents.remove("/usr/share/man/man1/cairnctl.1.gz").unwrap();
     package.contents.insert("/usr/local/share/man/man1/cairnctl.1.gz".to_owned(), page);
-    nfpm::build(&package, &nfpm_program(), Keys::default(), inputs.path()).unwrap()
+    nfpm::build(&package, &nfpm_program(), inputs.path()).unwrap()
 }
 
 #[test]

@@ -1,10 +1,12 @@
-//! The gate that one version is named everywhere: programs, lock file, man pages, documents, packages, manifest, image.
+//! The gate that one version is named everywhere: lock file, change log, documents, programs, man pages, packages, images.
 //!
-//! Contract: a collector does not guess, and does not fail but for files of the tree that cannot be read. It takes text or
-//! bytes of one place and gives what that place names, in the words of the place; a place that names no version gives a
-//! [`Found`] without one, which is a violation. [`violations`] is the one comparison. Packages write versions in forms of
-//! their own ([`Form`]), so the expected version is turned into the form and compared letter by letter, never the other
-//! way round.
+//! Contract: a collector does not guess, and does not fail but for files that cannot be read. It takes one place and gives
+//! what that place names, in the words of the place; a place that names no version gives a [`Found`] without one, which is
+//! a violation. [`violations`] is the one comparison. Packages write versions in forms of their own ([`Form`]), so the
+//! expected version is turned into the form and compared letter by letter, never the other way round.
+//!
+//! Left out: `release.json`, which is written afterwards, and which [`crate::verify`] holds to the version; what the server
+//! says in its build-info, see [`crate::build_info`].
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,10 +18,12 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::files;
+use crate::linux_packages::{self, Format, readback};
+use crate::oci::{Layout, REF_NAME};
 use crate::process;
 
 /// The annotation of container images that names their version.
-pub const IMAGE_VERSION: &str = "org.opencontainers.image.version";
+const IMAGE_VERSION: &str = "org.opencontainers.image.version";
 
 /// Words after which a document names our version, in lower case.
 const PRODUCT_WORDS: [&str; 5] = ["cairn-bench", "cairnctl", "cairnutl", "cairnd", "cairn"];
@@ -35,47 +39,19 @@ const PACKAGING: &str = "packaging";
 pub enum Form {
     /// As in Cargo.toml: `1.2.0-rc.1`.
     Plain,
-    /// Debian and rpm, for which `~` sorts before the end: `1.2.0~rc.1`.
-    Tilde,
-    /// [`Form::Tilde`] with the package's own revision behind it: `1.2.0~rc.1-1`.
-    TildeRevision,
-    /// Alpine, with the package's own revision: `1.2.0_rc1-r0`.
-    Alpine,
-    /// Arch, where no hyphen may be in a version, with the package's own revision: `1.2.0rc.1-1`.
-    Arch,
+    /// As packages of this format do, with the number of the packaging where the format has one: `1.2.0~rc1-1`.
+    Package(Format),
 }
 
 impl Form {
-    /// The version in this form, without the package's own revision.
+    /// The version in this form; one that no package can have stays as it is.
     #[must_use]
     pub fn write(self, version: &str) -> String {
         match self {
             Self::Plain => version.to_owned(),
-            Self::Tilde | Self::TildeRevision => version.replacen('-', "~", 1),
-            Self::Alpine => match version.split_once('-') {
-                Some((base, pre)) => format!("{base}_{}", pre.replace('.', "")),
-                None => version.to_owned(),
-            },
-            Self::Arch => version.replacen('-', "", 1),
-        }
-    }
-
-    /// What stands between version and revision, where there is a revision.
-    fn before_revision(self) -> Option<&'static str> {
-        match self {
-            Self::Plain | Self::Tilde => None,
-            Self::TildeRevision | Self::Arch => Some("-"),
-            Self::Alpine => Some("-r"),
-        }
-    }
-
-    fn fits(self, text: &str, version: &str) -> bool {
-        let Some(rest) = text.strip_prefix(&self.write(version)) else { return false };
-        match self.before_revision() {
-            None => rest.is_empty(),
-            Some(mark) => rest
-                .strip_prefix(mark)
-                .is_some_and(|revision| !revision.is_empty() && revision.bytes().all(|byte| byte.is_ascii_digit())),
+            Self::Package(format) => {
+                linux_packages::Version::parse(version).map_or_else(|_| version.to_owned(), |it| it.full(format))
+            }
         }
     }
 }
@@ -107,7 +83,7 @@ pub fn violations(version: &str, found: &[Found]) -> Vec<String> {
     }
     let wrong = found.iter().filter_map(|Found { place, form, version: found }| match found {
         None => Some(format!("{place} names no version; it should name {}", form.write(version))),
-        Some(found) if form.fits(found, version) => None,
+        Some(found) if *found == form.write(version) => None,
         Some(found) => Some(format!("{place} names version {found}, not {}", form.write(version))),
     });
     wrong.collect()
@@ -185,25 +161,32 @@ pub fn of_changelog(place: &str, text: &str) -> Found {
     Found::new(place, Form::Plain, word.filter(|word| starts_with_digit(word)))
 }
 
-/// A field of a JSON document, by its path of names: `["version"]` in `release.json` and in what `build-info` prints,
-/// `["annotations", IMAGE_VERSION]` in an image's manifest.
+/// What a finished package says. One that cannot be read names no version, and the place says why.
 #[must_use]
-pub fn of_json(place: &str, bytes: &[u8], path: &[&str]) -> Found {
-    let document: Value = serde_json::from_slice(bytes).unwrap_or_default();
-    let value = path.iter().try_fold(&document, |value, name| value.get(name));
-    Found::new(place, Form::Plain, value.and_then(Value::as_str).map(str::to_owned))
+pub fn of_package(path: &Path, format: Format) -> Found {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    match readback::version(path, format) {
+        Ok(version) => Found::new(name, Form::Package(format), Some(version)),
+        Err(e) => Found::new(format!("{name} ({e:#})"), Form::Package(format), None),
+    }
 }
 
-/// The `Version` of a Debian control file. Packages of ours have no epoch.
-#[must_use]
-pub fn of_deb_control(place: &str, text: &str, form: Form) -> Found {
-    Found::new(place, form, field(text, "Version: "))
-}
-
-/// The `pkgver` of an Alpine or Arch package's `.PKGINFO`.
-#[must_use]
-pub fn of_pkginfo(place: &str, text: &str, form: Form) -> Found {
-    Found::new(place, form, field(text, "pkgver = "))
+/// The annotations of everything in an OCI layout that has a version's tag: the index and each image. Lists of what refers
+/// to these are tagged with a digest and have no annotations.
+///
+/// # Errors
+///
+/// The layout or a document of it cannot be read.
+pub fn of_images(layout: &Path) -> Result<Vec<Found>> {
+    let layout = Layout::open(layout)?;
+    let tagged = layout.index().manifests.iter().filter_map(|entry| Some((entry.annotations.get(REF_NAME)?, entry)));
+    let found = tagged.filter(|(tag, _)| !tag.starts_with("sha256-")).map(|(tag, entry)| {
+        let document: Value = layout.document(entry)?;
+        let version = document.get("annotations").and_then(|annotations| annotations.get(IMAGE_VERSION));
+        Ok(Found::new(format!("image {tag}"), Form::Plain, version.and_then(Value::as_str).map(str::to_owned)))
+    });
+    let found: Vec<_> = found.collect::<Result<_>>()?;
+    Ok(if found.is_empty() { vec![Found::new("the images' layout", Form::Plain, None)] } else { found })
 }
 
 /// Every version that a document or packaging file names behind a name of ours: `Cairn 1.2.0`, `cairn-1.2.0-linux…`,
@@ -266,10 +249,6 @@ fn add_files(root: &Path, folder: &str, paths: &mut Vec<String>) -> Result<()> {
 fn read(root: &Path, path: &str) -> Result<String> {
     let bytes = fs::read(root.join(path)).with_context(|| format!("cannot read {path}"))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-fn field(text: &str, name: &str) -> Option<String> {
-    text.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned())
 }
 
 fn starts_with_digit(word: &str) -> bool {

@@ -18,7 +18,7 @@ use crate::gates::policy::Machine;
 use crate::gates::{dependencies, hardening, instructions, linkage, old_cpu, pages, sizes};
 use crate::linux_packages::{Format, lint, readback, signature, unit};
 use crate::pins;
-use crate::plan::{ArtifactKind, Binary, SIGNATURE_SUFFIX, Target};
+use crate::plan::{self, ArtifactKind, Binary, SIGNATURE_SUFFIX, Target};
 use crate::process;
 use crate::provenance;
 use crate::sbom;
@@ -176,6 +176,11 @@ pub(crate) fn bytes(site: &Site) -> Result<String> {
         let page = fs::read_to_string(crate::archive::all_docs(&site.docs()).join("man").join(&name))?;
         found.push(versions::of_man_page(&name, &page));
     }
+    for format in Format::ALL {
+        let packages = make::package_files(site, plan::kind_of(format));
+        found.extend(packages.iter().map(|path| versions::of_package(path, format)));
+    }
+    found.extend(versions::of_images(&site.layout())?);
     violations.extend(versions::violations(&site.plan.version, &found));
     let budgets = fs::read_to_string(site.root.join("release/budgets.toml")).context("cannot read the budgets")?;
     let mut files = Vec::new();

@@ -9,6 +9,7 @@ use cairn_release::linux_packages::nfpm;
 use cairn_release::linux_packages::{CONFIGURATION_FILE, Content, Format, Kind, Package, readback};
 use cairn_release::machine::Machine;
 use cairn_release::process::{clean_command, output};
+use cairn_release::versions;
 use flate2::read::GzDecoder;
 
 use crate::fixture::{Inputs, LICENCES, host, nfpm_program, tree};
@@ -129,6 +130,22 @@ fn another_version_content_mode_time_or_link_than_planned_is_red() {
         names.contents.insert("/usr/bin/etcdctl".to_owned(), Content::Link("cairnd".to_owned()));
         let sentence = format!("{}: /usr/bin/etcdctl leads to cairnctl, planned is cairnd", names.file_name());
         assert_eq!(violations(&names, &path), [sentence]);
+    }
+}
+
+#[test]
+fn a_package_of_another_version_or_of_none_is_red_among_all_that_name_it() {
+    let inputs = Inputs::new("1.2.0-rc.1");
+    for format in Format::ALL {
+        let (package, path) = inputs.build(Kind::Client, format);
+        let found = [versions::of_package(&path, format)];
+        assert_eq!(versions::violations("1.2.0-rc.1", &found), [""; 0]);
+        let (file, named) = (package.file_name(), package.version.full(format));
+        let sentences = versions::violations("1.2.0", &found);
+        assert!(sentences[0].starts_with(&format!("{file} names version {named}, not 1.2.0")), "{sentences:?}");
+        fs::write(&path, "no package").unwrap();
+        let sentences = versions::violations("1.2.0", &[versions::of_package(&path, format)]);
+        assert!(sentences[0].starts_with(&format!("{file} (cannot read the package ")), "{sentences:?}");
     }
 }
 

@@ -1,9 +1,13 @@
 //! One version is named everywhere.
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use cairn_release::versions::{self, Form, Found, IMAGE_VERSION, violations};
+use cairn_release::digest::digest_with;
+use cairn_release::linux_packages::Format;
+use cairn_release::oci::REF_NAME;
+use cairn_release::versions::{self, Form, Found, violations};
 
 fn found(form: Form, version: &str) -> Found {
     Found::new("place", form, Some(version.to_owned()))
@@ -30,23 +34,22 @@ fn packages_write_the_version_in_their_own_form_exactly() {
     let version = "1.2.0-rc.1";
     let forms = [
         (Form::Plain, "1.2.0-rc.1"),
-        (Form::Tilde, "1.2.0~rc.1"),
-        (Form::TildeRevision, "1.2.0~rc.1-1"),
-        (Form::Alpine, "1.2.0_rc1-r0"),
-        (Form::Arch, "1.2.0rc.1-1"),
+        (Form::Package(Format::Deb), "1.2.0~rc1"),
+        (Form::Package(Format::Rpm), "1.2.0~rc1-1"),
+        (Form::Package(Format::Apk), "1.2.0_rc1-r0"),
+        (Form::Package(Format::Arch), "1.2.0rc1-1"),
     ];
     for (form, text) in forms {
         assert_eq!(violations(version, &[found(form, text)]), [""; 0], "{form:?}");
     }
     // Without the tilde the candidate would be newer than the release for dpkg and rpm.
-    let wrong = violations(version, &[found(Form::Tilde, "1.2.0-rc.1")]);
-    assert_eq!(wrong, ["place names version 1.2.0-rc.1, not 1.2.0~rc.1"]);
+    let wrong = violations(version, &[found(Form::Package(Format::Deb), "1.2.0-rc1")]);
+    assert_eq!(wrong, ["place names version 1.2.0-rc1, not 1.2.0~rc1"]);
     for (form, text) in [
         (Form::Plain, "1.2.3-1"),
-        (Form::TildeRevision, "1.2.3"),
-        (Form::TildeRevision, "1.2.3-"),
-        (Form::TildeRevision, "1.2.30-1"),
-        (Form::Alpine, "1.2.3-1"),
+        (Form::Package(Format::Rpm), "1.2.3"),
+        (Form::Package(Format::Rpm), "1.2.30-1"),
+        (Form::Package(Format::Apk), "1.2.3-1"),
     ] {
         assert_eq!(violations("1.2.3", &[found(form, text)]).len(), 1, "{form:?} {text}");
     }
@@ -93,17 +96,34 @@ fn man_pages_and_the_change_log_name_it_in_their_titles() {
     assert_eq!(version(&versions::of_changelog("CHANGELOG.md", "# Changes\n\n## Unreleased\n\n## 1.2.3\n")), None);
 }
 
+/// A layout whose one image has these annotations, with a list of what refers to it.
+fn layout(annotations: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = folder.path().join("blobs/sha256");
+    fs::create_dir_all(&blobs).unwrap();
+    let entry = |document: &str, tag: &str| {
+        let digest = digest_with(document.as_bytes(), |_| {}).unwrap();
+        fs::write(blobs.join(&digest.sha256), document).unwrap();
+        format!(
+            r#"{{"mediaType":"","digest":"sha256:{}","size":{},"annotations":{{"{REF_NAME}":"{tag}"}}}}"#,
+            digest.sha256, digest.size
+        )
+    };
+    let image = entry(&format!("{{\"annotations\":{annotations}}}"), "1.2.3-amd64");
+    let list = entry("{}", "sha256-0123");
+    let index = format!(r#"{{"schemaVersion":2,"mediaType":"","manifests":[{image},{list}]}}"#);
+    fs::write(folder.path().join("index.json"), index).unwrap();
+    folder
+}
+
 #[test]
-fn manifest_image_and_packages_name_it_in_a_field() {
-    let manifest = versions::of_json("release.json", br#"{"version":"1.2.3"}"#, &["version"]);
-    assert_eq!(version(&manifest), Some("1.2.3"));
-    let image = format!("{{\"annotations\":{{\"{IMAGE_VERSION}\":\"1.2.3\"}}}}");
-    assert_eq!(version(&versions::of_json("image", image.as_bytes(), &["annotations", IMAGE_VERSION])), Some("1.2.3"));
-    assert_eq!(version(&versions::of_json("image", b"no JSON", &["annotations", IMAGE_VERSION])), None);
-    let control = "Package: cairn-server\nVersion: 1.2.3-1\nDepends: libc6 (>= 2.28)\n";
-    assert_eq!(version(&versions::of_deb_control("deb", control, Form::TildeRevision)), Some("1.2.3-1"));
-    let info = "pkgname = cairn-server\npkgver = 1.2.3-r0\n";
-    assert_eq!(version(&versions::of_pkginfo("apk", info, Form::Alpine)), Some("1.2.3-r0"));
+fn images_name_it_in_an_annotation() {
+    let named = |annotations: &str| versions::of_images(layout(annotations).path()).unwrap();
+    let other = named(r#"{"org.opencontainers.image.version":"1.2.2"}"#);
+    assert_eq!(violations("1.2.3", &other), ["image 1.2.3-amd64 names version 1.2.2, not 1.2.3"]);
+    assert_eq!(violations("1.2.2", &other), [""; 0]);
+    let none = "image 1.2.3-amd64 names no version; it should name 1.2.3";
+    assert_eq!(violations("1.2.3", &named(r#"{"version":"1.2.3"}"#)), [none]);
 }
 
 #[test]

@@ -4,14 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
+use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use flate2::read::{GzDecoder, MultiGzDecoder};
 use tar::Archive;
 
 use super::{Finished, add_entry};
-use crate::linux_packages::tool;
+use crate::linux_packages::{Format, tool};
 use crate::process;
+
+/// The member of an apk or Arch package that has its metadata.
+const PKGINFO: &str = ".PKGINFO";
 
 /// Members of an apk or Arch package that are no content: metadata and scripts.
 fn is_metadata(path: &str) -> bool {
@@ -43,14 +47,43 @@ fn take_tar(reader: impl Read, finished: &mut Finished) -> Result<BTreeMap<Strin
     Ok(metadata)
 }
 
-pub(super) fn deb(path: &Path) -> Result<Finished> {
-    let dpkg_deb = tool::find("dpkg-deb", "dpkg")?;
-    let ask = |arguments: &[&str]| {
-        let mut command = process::clean_command(&dpkg_deb);
-        command.arg(arguments[0]).arg(path).args(&arguments[1..]);
-        command
+/// The version that a package names. Nothing behind it is read, so that this is quick.
+pub(super) fn version(path: &Path, format: Format) -> Result<String> {
+    let info = match format {
+        Format::Deb => return deb_field(path, "Version"),
+        Format::Rpm => return Ok(rpm_lines(path, "%{VERSION}-%{RELEASE}")?.concat()),
+        Format::Apk => first_pkginfo(MultiGzDecoder::new(BufReader::new(File::open(path)?)))?,
+        Format::Arch => first_pkginfo(zstd(path)?)?,
     };
-    let field = |name: &str| Ok::<_, anyhow::Error>(tool::output(&mut ask(&["--field", name]))?.trim().to_owned());
+    let version = info.lines().find_map(|line| line.strip_prefix("pkgver = "));
+    Ok(version.context("its .PKGINFO names no version")?.trim().to_owned())
+}
+
+fn first_pkginfo(reader: impl Read) -> Result<String> {
+    let mut archive = Archive::new(reader);
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        if entry.path_bytes().as_ref() == PKGINFO.as_bytes() {
+            let mut text = String::new();
+            entry.read_to_string(&mut text)?;
+            return Ok(text);
+        }
+    }
+    bail!("it has no {PKGINFO}")
+}
+
+fn dpkg_deb(path: &Path, arguments: &[&str]) -> Result<Command> {
+    let mut command = process::clean_command(&tool::find("dpkg-deb", "dpkg")?);
+    command.arg(arguments[0]).arg(path).args(&arguments[1..]);
+    Ok(command)
+}
+
+fn deb_field(path: &Path, name: &str) -> Result<String> {
+    Ok(tool::output(&mut dpkg_deb(path, &["--field", name])?)?.trim().to_owned())
+}
+
+pub(super) fn deb(path: &Path) -> Result<Finished> {
+    let field = |name: &str| deb_field(path, name);
     let list = |name: &str| {
         Ok::<_, anyhow::Error>(field(name)?.split(", ").filter(|s| !s.is_empty()).map(str::to_owned).collect())
     };
@@ -64,8 +97,8 @@ pub(super) fn deb(path: &Path) -> Result<Finished> {
         replaces: list("Replaces")?,
         ..Finished::default()
     };
-    take_tar(BufReader::new(tool::output_file(&mut ask(&["--fsys-tarfile"]))?), &mut finished)?;
-    let mut control = Archive::new(tool::output_file(&mut ask(&["--ctrl-tarfile"]))?);
+    take_tar(BufReader::new(tool::output_file(&mut dpkg_deb(path, &["--fsys-tarfile"])?)?), &mut finished)?;
+    let mut control = Archive::new(tool::output_file(&mut dpkg_deb(path, &["--ctrl-tarfile"])?)?);
     for entry in control.entries()? {
         let mut entry = entry?;
         if entry.path()?.ends_with("conffiles") {
@@ -77,14 +110,16 @@ pub(super) fn deb(path: &Path) -> Result<Finished> {
     Ok(finished)
 }
 
-pub(super) fn rpm(path: &Path) -> Result<Finished> {
-    let rpm = tool::find("rpm", "rpm")?;
+/// What rpm says of a package in a query's format, line by line.
+fn rpm_lines(path: &Path, format: &str) -> Result<Vec<String>> {
     let database = tempfile::tempdir()?;
-    let ask = |format: &str| -> Result<Vec<String>> {
-        let mut command = process::clean_command(&rpm);
-        command.arg("--dbpath").arg(database.path()).args(["--query", "--package", "--queryformat", format]).arg(path);
-        Ok(tool::output(&mut command)?.lines().map(str::to_owned).filter(|line| !line.is_empty()).collect())
-    };
+    let mut command = process::clean_command(&tool::find("rpm", "rpm")?);
+    command.arg("--dbpath").arg(database.path()).args(["--query", "--package", "--queryformat", format]).arg(path);
+    Ok(tool::output(&mut command)?.lines().map(str::to_owned).filter(|line| !line.is_empty()).collect())
+}
+
+pub(super) fn rpm(path: &Path) -> Result<Finished> {
+    let ask = |format: &str| rpm_lines(path, format);
     let is_from_rpm = |name: &str| name.starts_with("rpmlib(") || name == "/bin/sh" || name.starts_with("config(");
     let names = |format: &str, own: &str| -> Result<BTreeSet<String>> {
         Ok(ask(format)?.into_iter().filter(|name| !is_from_rpm(name) && !name.starts_with(own)).collect())
@@ -124,18 +159,21 @@ pub(super) fn apk(path: &Path) -> Result<Finished> {
     Ok(finished)
 }
 
+fn zstd(path: &Path) -> Result<impl Read> {
+    ruzstd::decoding::StreamingDecoder::new(BufReader::new(File::open(path)?))
+        .map_err(|e| anyhow::anyhow!("it is no zstd: {e}"))
+}
+
 pub(super) fn arch(path: &Path) -> Result<Finished> {
     let mut finished = Finished::default();
-    let reader = ruzstd::decoding::StreamingDecoder::new(BufReader::new(File::open(path)?))
-        .map_err(|e| anyhow::anyhow!("it is no zstd: {e}"))?;
-    let metadata = take_tar(reader, &mut finished)?;
+    let metadata = take_tar(zstd(path)?, &mut finished)?;
     take_pkginfo(&metadata, "arch", &mut finished)?;
     Ok(finished)
 }
 
 /// Takes the metadata of apk and Arch: a line `name = value` each, several for lists.
 fn take_pkginfo(metadata: &BTreeMap<String, String>, machine: &str, finished: &mut Finished) -> Result<()> {
-    let text = metadata.get(".PKGINFO").context("it has no .PKGINFO")?;
+    let text = metadata.get(PKGINFO).with_context(|| format!("it has no {PKGINFO}"))?;
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let Some((name, value)) = line.split_once(" = ") else { continue };
         let value = value.trim().to_owned();

@@ -90,6 +90,15 @@ pub fn read(path: &Path, format: Format) -> Result<Finished> {
     read(path).with_context(|| format!("cannot read the package {}", path.display()))
 }
 
+/// The version that a package names, with the number of the packaging where the format has one.
+///
+/// # Errors
+///
+/// It cannot be read as a package of its format or names none, or a tool is missing.
+pub fn version(path: &Path, format: Format) -> Result<String> {
+    formats::version(path, format).with_context(|| format!("cannot read the package {}", path.display()))
+}
+
 /// Takes an entry of a package's tar; `name` is its absolute path.
 fn add_entry(finished: &mut Finished, name: String, entry: &mut tar::Entry<'_, impl Read>) -> Result<()> {
     let header = entry.header().clone();

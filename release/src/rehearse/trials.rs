@@ -123,7 +123,7 @@ fn id(site: &Site, kind: Kind, format: Format) -> Id {
 }
 
 fn plan_older(site: &Site, kind: Kind, format: Format) -> Result<Package> {
-    Package::plan(
+    let mut package = Package::plan(
         id(site, kind, format),
         &Source {
             version: &Version::parse(OLDER_VERSION)?,
@@ -134,7 +134,9 @@ fn plan_older(site: &Site, kind: Kind, format: Format) -> Result<Package> {
             licences: &site.path(ArtifactKind::Licences, Some(site.native())),
             changes: &["The release before, as far as the rehearsal is concerned.".to_owned()],
         },
-    )
+    )?;
+    trials::make_older(&mut package);
+    Ok(package)
 }
 
 /// The files of a format's packages for this machine, in a version.

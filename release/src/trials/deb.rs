@@ -9,6 +9,13 @@ use super::root::Root;
 use super::{Check, Packages, Step, run_steps};
 use crate::linux_packages::{CONFIGURATION, CONFIGURATION_FILE, DATA_DIR};
 
+/// What upgrades without a person say to dpkg, which otherwise asks about an edited configuration and fails without an
+/// answer. One that nobody edited is no question, so the option does not keep it.
+pub(super) const KEEP_EDITED: [&str; 2] = ["-o", "Dpkg::Options::=--force-confold"];
+
+/// Where dpkg puts the configuration that it was not to install.
+pub(super) const OFFERED_CONFIGURATION: &str = "/etc/cairn/cairn.env.dpkg-dist";
+
 /// What a trial of debs needs; it needs to be root, too.
 #[derive(Debug, Clone, Copy)]
 pub struct Trial<'a> {
@@ -42,6 +49,7 @@ impl Manager for Apt {
         let inside = packages.iter().map(|package| root.take_in(package)).collect::<Result<Vec<_>>>()?;
         let mut words = vec!["apt-get", "install", "--yes", "--no-install-recommends", "--reinstall"];
         words.push("--allow-downgrades");
+        words.extend(KEEP_EDITED);
         words.extend(inside.iter().map(String::as_str));
         root.succeed(&words)
     }
@@ -56,6 +64,10 @@ impl Manager for Apt {
 
     fn kept_configuration(&self) -> &'static str {
         CONFIGURATION_FILE
+    }
+
+    fn offered_configuration(&self) -> &'static str {
+        OFFERED_CONFIGURATION
     }
 }
 

@@ -10,7 +10,8 @@ use anyhow::{Context, Result, ensure};
 use super::root::Root;
 use super::service::Service;
 use super::{Packages, Step};
-use crate::linux_packages::{CONFIGURATION_FILE, DATA_DIR, UNIT_FILE};
+use crate::files;
+use crate::linux_packages::{CONFIGURATION, CONFIGURATION_FILE, Content, DATA_DIR, Package, UNIT_FILE};
 
 /// Address in the packaged configuration, which the trial moves to a free port: its own edit of the configuration.
 const PACKAGED_ADDRESS: &str = "127.0.0.1:2379";
@@ -21,6 +22,17 @@ const EDIT: &str = "# edited by the trial\n";
 /// Key that is put before the upgrade and got after each change.
 const KEY: &str = "cairn/trial/first";
 const VALUE: &str = "written before the upgrade";
+
+/// Line by which the configuration of the older packages differs.
+const OLDER_COMMENT: &[u8] = b"# This comment is gone in the next version.\n";
+
+/// Gives a package that stands for an older version another configuration than the present one. While both are equal, no
+/// package manager has to choose between an edited configuration and a new one.
+pub fn make_older(package: &mut Package) {
+    if let Some(Content::File { bytes, .. }) = package.contents.get_mut(CONFIGURATION_FILE) {
+        bytes.extend_from_slice(OLDER_COMMENT);
+    }
+}
 
 /// What the trial asks of a package manager.
 pub(super) trait Manager {
@@ -35,6 +47,9 @@ pub(super) trait Manager {
 
     /// Where the edited configuration is after the removal.
     fn kept_configuration(&self) -> &'static str;
+
+    /// Where the new configuration is after an upgrade that kept an edited one.
+    fn offered_configuration(&self) -> &'static str;
 }
 
 /// What the checks share.
@@ -43,6 +58,8 @@ pub(super) struct Stage<'a> {
     pub(super) manager: Box<dyn Manager + 'a>,
     pub(super) current: Packages<'a>,
     pub(super) previous: Packages<'a>,
+    /// The configuration as the current packages bring it.
+    brought: String,
     /// The configuration as the trial edited it.
     edited: String,
     url: String,
@@ -58,8 +75,8 @@ impl<'a> Stage<'a> {
         current: Packages<'a>,
         previous: Packages<'a>,
     ) -> Self {
-        let (edited, url, versions) = (String::new(), String::new(), Vec::new());
-        Self { root, manager, current, previous, edited, url, service: None, versions }
+        let (brought, edited, url, versions) = (String::new(), String::new(), String::new(), Vec::new());
+        Self { root, manager, current, previous, brought, edited, url, service: None, versions }
     }
 
     fn install(&self, packages: Packages<'_>) -> Result<String> {
@@ -85,6 +102,13 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
+    /// No package manager left another configuration beside the one that is used.
+    fn expect_one_configuration(&self) -> Result<()> {
+        let names = files::names_in(&self.root.path(CONFIGURATION)).context("cannot read /etc/cairn in the root")?;
+        ensure!(names.len() == 1, "{CONFIGURATION} has {names:?}, though nobody edited anything");
+        Ok(())
+    }
+
     fn expect_edited(&self) -> Result<()> {
         ensure!(
             self.root.read(CONFIGURATION_FILE)? == self.edited,
@@ -99,9 +123,11 @@ pub(super) fn steps<'a>() -> Vec<Step<Stage<'a>>> {
     vec![
         ("a first installation starts and enables nothing and says what to do next", install_previous),
         ("it makes the user cairn without a shell and a data folder that is the user's alone", check_account),
+        ("an upgrade and a downgrade exchange a configuration that nobody edited, without leaving another", exchange),
         ("the unit's command line, run as that user, says when it is ready; put and get work", use_edited),
         ("a reinstallation keeps the edited configuration", reinstall),
         ("an upgrade restarts nothing: the running server goes on, and its user is told how to restart", upgrade),
+        ("it keeps the edited configuration and puts the new one beside it", check_offered),
         ("the new version has the data and the edited configuration", use_again),
         ("a downgrade keeps data and edited configuration", downgrade),
         ("etcd's names stand for the programs of their own version", etcd_names),
@@ -132,16 +158,32 @@ fn check_account(stage: &mut Stage<'_>) -> Result<()> {
     Ok(())
 }
 
+fn exchange(stage: &mut Stage<'_>) -> Result<()> {
+    let older = stage.root.read(CONFIGURATION_FILE)?;
+    stage.install(stage.current)?;
+    stage.brought = stage.root.read(CONFIGURATION_FILE)?;
+    ensure!(stage.brought != older, "{CONFIGURATION_FILE} is still that of the older version");
+    stage.expect_one_configuration()?;
+    stage.install(stage.previous)?;
+    ensure!(stage.root.read(CONFIGURATION_FILE)? == older, "{CONFIGURATION_FILE} is not that of the older version");
+    stage.expect_one_configuration()
+}
+
 fn use_edited(stage: &mut Stage<'_>) -> Result<()> {
     let packaged = stage.root.read(CONFIGURATION_FILE)?;
     let address = format!("127.0.0.1:{}", TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port());
-    stage.edited = packaged.replace(PACKAGED_ADDRESS, &address) + EDIT;
+    edit(stage, &packaged.replace(PACKAGED_ADDRESS, &address))?;
     stage.url = format!("http://{address}");
-    fs::write(stage.root.path(CONFIGURATION_FILE), &stage.edited)?;
     stage.start()?;
     stage.client(&["endpoint", "health"])?;
     stage.client(&["put", KEY, VALUE])?;
     stage.expect_value()
+}
+
+fn edit(stage: &mut Stage<'_>, text: &str) -> Result<()> {
+    stage.edited = text.to_owned() + EDIT;
+    fs::write(stage.root.path(CONFIGURATION_FILE), &stage.edited)?;
+    Ok(())
 }
 
 fn reinstall(stage: &mut Stage<'_>) -> Result<()> {
@@ -150,13 +192,25 @@ fn reinstall(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 fn upgrade(stage: &mut Stage<'_>) -> Result<()> {
+    install_current(stage)?;
+    ensure!(stage.service.as_mut().is_some_and(|service| service.is_running().unwrap_or(false)), "the server ended");
+    stage.expect_value()?;
+    stage.stop()
+}
+
+fn install_current(stage: &mut Stage<'_>) -> Result<()> {
     let said = stage.install(stage.current)?;
     ensure!(said.contains("Restart one member at a time") && !said.contains("enable --now"), "it said: {said}");
     stage.versions.push(stage.manager.version(&stage.root, "cairn-server")?);
     ensure!(stage.versions[0] != stage.versions[1], "both packages have the version {}", stage.versions[0]);
-    ensure!(stage.service.as_mut().is_some_and(|service| service.is_running().unwrap_or(false)), "the server ended");
-    stage.expect_value()?;
-    stage.stop()
+    Ok(())
+}
+
+fn check_offered(stage: &mut Stage<'_>) -> Result<()> {
+    stage.expect_edited()?;
+    let offered = stage.manager.offered_configuration();
+    ensure!(stage.root.read(offered)? == stage.brought, "{offered} is not the configuration of the new version");
+    Ok(())
 }
 
 fn use_again(stage: &mut Stage<'_>) -> Result<()> {
@@ -213,3 +267,6 @@ pub(super) fn expect_data(stage: &Stage<'_>) -> Result<()> {
     ensure!(has_files, "the data in {DATA_DIR} is gone");
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

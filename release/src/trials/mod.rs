@@ -23,6 +23,8 @@ use anyhow::{Result, ensure};
 
 use crate::linux_packages::tool::Finished;
 
+pub use lifecycle::make_older;
+
 /// The packages of one version.
 #[derive(Debug, Clone, Copy)]
 pub struct Packages<'a> {
@@ -108,9 +110,33 @@ pub fn violations(checks: &[Check]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::ExitStatus;
+
     use anyhow::bail;
 
     use super::*;
+
+    fn finished(code: i32, said: &str) -> Finished {
+        Finished { status: ExitStatus::from_raw(code << 8), stdout: String::new(), stderr: said.to_owned() }
+    }
+
+    #[test]
+    fn a_refusal_counts_for_its_reason_alone() {
+        let reasons = ["BADSIG", "BAD signature"];
+        assert!(refused(&finished(1, "E: BADSIG of a key"), &reasons).is_ok());
+        let error = refused(&finished(0, "E: BADSIG of a key"), &reasons).unwrap_err().to_string();
+        assert_eq!(error, "it was accepted: E: BADSIG of a key");
+        let error = refused(&finished(1, "no route to host"), &reasons).unwrap_err().to_string();
+        assert!(error.starts_with("it was refused, but not for [\"BADSIG\", "), "{error}");
+    }
+
+    #[test]
+    fn a_program_that_fails_was_not_content_whatever_it_said() {
+        assert_eq!(accepted(&finished(0, "done")).unwrap(), "done");
+        let error = accepted(&finished(3, "done")).unwrap_err().to_string();
+        assert_eq!(error, "it failed (exit status: 3): done");
+    }
 
     #[test]
     fn the_first_check_that_fails_ends_the_trial_and_the_rest_counts_as_not_tried() {

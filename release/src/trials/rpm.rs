@@ -22,6 +22,9 @@ const GENERATOR: &str = "/usr/lib/rpm/elfdeps";
 /// Programs that packages require by their path.
 const PROGRAMS: [&str; 2] = ["/bin/sh", "/usr/sbin/useradd"];
 
+/// Where rpm puts a configuration that would have replaced an edited one.
+pub(super) const OFFERED_CONFIGURATION: &str = "/etc/cairn/cairn.env.rpmnew";
+
 /// What a trial of rpms needs; it needs to be root, too.
 #[derive(Debug, Clone, Copy)]
 pub struct Trial<'a> {
@@ -112,6 +115,10 @@ impl Manager for Rpm {
 
     fn kept_configuration(&self) -> &'static str {
         "/etc/cairn/cairn.env.rpmsave"
+    }
+
+    fn offered_configuration(&self) -> &'static str {
+        OFFERED_CONFIGURATION
     }
 }
 

@@ -9,6 +9,7 @@ use cairn_release::linux_packages::nfpm;
 use cairn_release::linux_packages::{CONFIGURATION_FILE, Content, Format, Kind, Package, readback};
 use cairn_release::machine::Machine;
 use cairn_release::process::{clean_command, output};
+use cairn_release::trials;
 use cairn_release::versions;
 use flate2::read::GzDecoder;
 
@@ -159,6 +160,19 @@ fn a_configuration_that_an_upgrade_would_overwrite_is_red() {
         let sentence =
             format!("{} has the configuration files \"\", planned is \"/etc/cairn/cairn.env\"", package.file_name());
         assert_eq!(readback::violations(&package, &finished), [sentence]);
+    }
+}
+
+#[test]
+fn a_package_that_stands_for_an_older_version_differs_in_its_configuration_alone() {
+    let inputs = Inputs::new("0.1.0");
+    for format in [Format::Deb, Format::Rpm] {
+        let package = inputs.plan(Kind::Server, format);
+        let mut older = package.clone();
+        trials::make_older(&mut older);
+        let path = nfpm::build(&older, &nfpm_program(), inputs.path()).unwrap();
+        let sentence = format!("{}: {CONFIGURATION_FILE} has another content than planned", package.file_name());
+        assert_eq!(violations(&package, &path), [sentence]);
     }
 }
 

@@ -97,6 +97,7 @@ impl Manager for Apt {
         let mut words = ["apt-get", "install", "--yes", "--no-install-recommends", "--reinstall", "--allow-downgrades"]
             .map(str::to_owned)
             .to_vec();
+        words.extend(deb::KEEP_EDITED.map(str::to_owned));
         for package in packages {
             let Control { package, version, .. } = Control::read(package)?;
             words.push(format!("{package}={version}"));
@@ -114,5 +115,9 @@ impl Manager for Apt {
 
     fn kept_configuration(&self) -> &'static str {
         crate::linux_packages::CONFIGURATION_FILE
+    }
+
+    fn offered_configuration(&self) -> &'static str {
+        deb::OFFERED_CONFIGURATION
     }
 }

@@ -17,7 +17,7 @@ use crate::publish::SITE_URL;
 use crate::repository::yum::{self, Publication, REPO_NAME};
 use crate::trials::lifecycle::{self, Manager, Stage};
 use crate::trials::root::Root;
-use crate::trials::rpm::make_stand_in;
+use crate::trials::rpm::{self, make_stand_in};
 use crate::trials::{Check, Step, accepted, refused, run_all, run_steps};
 
 /// Debian's rpm keeps its database in the home folder, within the root that it works on; all that look at it must agree.
@@ -172,5 +172,9 @@ impl Manager for Dnf {
 
     fn kept_configuration(&self) -> &'static str {
         "/etc/cairn/cairn.env.rpmsave"
+    }
+
+    fn offered_configuration(&self) -> &'static str {
+        rpm::OFFERED_CONFIGURATION
     }
 }

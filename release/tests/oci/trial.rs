@@ -34,7 +34,7 @@ pub(crate) fn host_runtime(root: &Path) -> Runtime {
     Runtime { root: root.to_owned(), name: "libc6 of this machine".to_owned() }
 }
 
-fn host() -> Machine {
+pub(crate) fn host() -> Machine {
     if cfg!(target_arch = "aarch64") { Machine::Arm64 } else { Machine::Amd64 }
 }
 

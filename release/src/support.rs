@@ -19,9 +19,6 @@ pub const TABLE_START: &str = "<!-- supported versions: generated from support.t
 /// Line after the generated table.
 pub const TABLE_END: &str = "<!-- end of supported versions -->";
 
-/// Seconds of a day without leap seconds, as in Unix time.
-const DAY_SECONDS: u64 = 86_400;
-
 /// The content of `support.toml`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Support {
@@ -243,27 +240,6 @@ pub fn with_table(text: &str, table: &str) -> Result<String, String> {
         }
         _ => Err(format!("it must have the lines {TABLE_START:?} and {TABLE_END:?} once, in this order")),
     }
-}
-
-/// The day in UTC of a number of seconds since 1970.
-///
-/// # Panics
-///
-/// For years after 9999, which no date of a release reaches.
-#[must_use]
-pub fn day_of(epoch: u64) -> Date {
-    // Counting in years that begin in March puts the leap day at the end (Hinnant, "chrono-compatible low-level date
-    // algorithms"); 719,468 days lie between 0000-03-01 and 1970-01-01.
-    let days = epoch / DAY_SECONDS + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    let small = |number: u64| u8::try_from(number).expect("months and days are small");
-    Date { year: u16::try_from(year).expect("the year has four digits"), month: small(month), day: small(day) }
 }
 
 fn branch(entry: Entry) -> Result<Branch, String> {

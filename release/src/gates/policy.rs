@@ -112,15 +112,6 @@ impl ElfPolicy {
         Self { machine, linking: Linking::Static, page_bytes: machine.largest_page_bytes(), stack_protector: false }
     }
 
-    /// The policy with this library allowed, too.
-    #[must_use]
-    pub fn allowing(mut self, library: &str) -> Self {
-        if let Linking::Dynamic { needed, .. } = &mut self.linking {
-            needed.push(library.to_owned());
-        }
-        self
-    }
-
     /// The policy with the stack protector demanded.
     #[must_use]
     pub fn with_stack_protector(mut self) -> Self {

@@ -79,8 +79,6 @@ pub(crate) fn programs(site: &Site) -> Result<String> {
             let components = inventory.of(&[&binary.package])?;
             violations.extend(inventory.catalogue.program_violations(&name, &bytes, &components));
             let embedded = dependencies::embedded(&bytes).with_context(|| name.clone())?;
-            let embedded: Vec<_> = embedded.into_iter().filter(|crate_| !crate_.build_only).collect();
-            let embedded: Vec<_> = embedded.into_iter().map(|crate_| (crate_.name, crate_.version)).collect();
             violations.extend(sbom::embedded_violations(&name, &components, &embedded));
         }
         violations.extend(when_run(site, target)?);

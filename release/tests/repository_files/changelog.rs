@@ -5,9 +5,9 @@ use std::process::Command;
 
 use cairn_release::changelog::{self, Asset, FRAGMENTS_FOLDER, Fragment, Section, Stage};
 use cairn_release::process::output;
-use cairn_release::support::day_of;
 use tempfile::TempDir;
 
+use crate::support::day;
 use crate::{exchange, source_file, source_tree, version};
 
 const CHANGELOG: &str = "\
@@ -60,7 +60,7 @@ fn the_changelog_speaks_of_the_version_that_comes_next() {
 
 #[test]
 fn a_release_folds_the_fragments_into_its_section() {
-    let folded = changelog::fold(CHANGELOG, &fragments(), "1.1.0", day_of(1_930_000_000)).unwrap();
+    let folded = changelog::fold(CHANGELOG, &fragments(), "1.1.0", day("2031-02-27")).unwrap();
     assert_eq!(
         folded,
         "\
@@ -159,22 +159,22 @@ fn the_command_refuses_what_a_release_would_be_refused_for() {
 fn the_order_of_the_fragments_does_not_matter() {
     let mut reversed = fragments();
     reversed.reverse();
-    let fold = |fragments: &[Fragment]| changelog::fold(CHANGELOG, fragments, "1.1.0", day_of(0)).unwrap();
+    let fold = |fragments: &[Fragment]| changelog::fold(CHANGELOG, fragments, "1.1.0", day("1970-01-01")).unwrap();
     assert_eq!(fold(&fragments()), fold(&reversed));
 }
 
 #[test]
 fn a_version_that_is_not_in_the_changelog_gets_a_section_of_its_own() {
-    let folded = changelog::fold(CHANGELOG, &fragments(), "1.2.0", day_of(0)).unwrap();
+    let folded = changelog::fold(CHANGELOG, &fragments(), "1.2.0", day("1970-01-01")).unwrap();
     assert!(folded.starts_with("# Changes\n\n## 1.2.0 (1970-01-01)\n\n### Added\n"), "{folded}");
     assert!(folded.contains("\n\n## 1.1.0 (unreleased)\n\n- Something"), "{folded}");
-    let first = changelog::fold("# Changes\n", &fragments(), "0.1.0", day_of(0)).unwrap();
+    let first = changelog::fold("# Changes\n", &fragments(), "0.1.0", day("1970-01-01")).unwrap();
     assert!(first.starts_with("# Changes\n\n## 0.1.0 (1970-01-01)\n\n### Added\n"), "{first}");
 }
 
 #[test]
 fn a_released_version_and_a_version_without_changes_are_not_folded() {
-    let fold = |fragments: &[Fragment], version| changelog::fold(CHANGELOG, fragments, version, day_of(0));
+    let fold = |fragments: &[Fragment], version| changelog::fold(CHANGELOG, fragments, version, day("1970-01-01"));
     assert_eq!(
         fold(&fragments(), "1.0.0").unwrap_err(),
         "CHANGELOG.md says that 1.0.0 was released on 2030-01-31; raise the version"

@@ -1,8 +1,10 @@
 //! What `cairnd build-info` says about itself, read from the final program, under an emulator where it must be.
 //!
 //! Contract: the JSON is parsed strictly, so that the server and this module cannot drift apart in silence.
-//! [`BuildInfo::violations`] holds it to what was declared for the target. What can be read from the file itself is not
-//! here: a program's word about its libc or hardening would prove nothing.
+//! [`BuildInfo::violations`] holds it to what was declared for the target.
+//!
+//! Left out: the allocator's page size, which [`crate::gates::pages`] judges; what can be read from the file itself, since a
+//! program's word about its libc or hardening would prove nothing.
 
 use std::path::Path;
 
@@ -68,8 +70,6 @@ pub struct Declared<'a> {
     pub target: &'a str,
     /// Features of the processor: all of them must be used, and no other.
     pub cpu_features: &'a [&'a str],
-    /// Largest page of the systems that are supported.
-    pub page_size_bytes: u64,
 }
 
 impl BuildInfo {
@@ -113,15 +113,6 @@ impl BuildInfo {
         check("target", &self.target, declared.target);
         check("allocator", &self.allocator.name, "jemalloc");
         check("check of overflows", if self.overflow_checks { "on" } else { "off" }, "on");
-        let pages = self.allocator.page_size_bytes;
-        if pages < declared.page_size_bytes {
-            let declared = declared.page_size_bytes;
-            violations.push(format!(
-                "build-info: the allocator works with pages of at most {pages} bytes, not with {declared}; build \
-                 jemalloc with JEMALLOC_SYS_WITH_LG_PAGE={}",
-                declared.ilog2()
-            ));
-        }
         let lacking = declared.cpu_features.iter().filter(|name| !self.cpu_features.iter().any(|is| is == *name));
         violations.extend(lacking.map(|name| format!("build-info: the declared processor feature {name} is not used")));
         let known = |name: &str| declared.cpu_features.contains(&name) || ASKING_NOTHING.contains(&name);

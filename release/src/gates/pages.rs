@@ -55,7 +55,10 @@ pub fn allocator_page(name: &str, reported_bytes: u64, policy: &ElfPolicy) -> Ve
         return Vec::new();
     }
     vec![format!(
-        "{name}: the allocator is built for pages of {reported_bytes} bytes, but {} is declared with {}",
-        policy.machine, policy.page_bytes
+        "{name}: the allocator is built for pages of {reported_bytes} bytes, but {} is declared with {}; build jemalloc \
+         with JEMALLOC_SYS_WITH_LG_PAGE={}",
+        policy.machine,
+        policy.page_bytes,
+        policy.page_bytes.ilog2()
     )]
 }

@@ -122,7 +122,6 @@ fn when_run(site: &Site, target: &Target) -> Result<Vec<String>> {
         commit: site.plan.commit.as_deref(),
         target: &target.triple,
         cpu_features,
-        page_size_bytes: target.elf.page_bytes,
     };
     violations.extend(info.violations(&declared));
     violations.extend(pages::allocator_page("cairnd", info.allocator.page_size_bytes, &target.elf));

@@ -52,6 +52,6 @@ fn a_file_without_segments_is_refused() {
 #[test]
 fn an_allocator_for_small_pages_is_refused_where_pages_are_large() {
     let sentence = "it: the allocator is built for pages of 4096 bytes, but arm64 is declared with 65536";
-    assert_one(&allocator_page("it", 4096, &policy()), &[sentence]);
+    assert_one(&allocator_page("it", 4096, &policy()), &[sentence, "JEMALLOC_SYS_WITH_LG_PAGE=16"]);
     assert_none(&allocator_page("it", 65536, &policy()));
 }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::compile;
+use crate::machine::Machine;
 use crate::plan::Plan;
 use crate::process::find_program;
 use crate::toolchain::{self, Toolchain};
@@ -45,8 +46,7 @@ pub const TOOLS: &[Tool] = &[
     tool("rpmsign", Source::Debian("rpm"), "signing RPM packages"),
     tool("dnf", Source::Debian("dnf"), "trying the yum repository"),
     tool("createrepo_c", Source::Debian("createrepo-c"), "the yum repository"),
-    tool("apt-ftparchive", Source::Debian("apt-utils"), "checking the apt repository"),
-    tool("gpg", Source::Debian("gpg"), "checking repository signatures"),
+    tool("gpg", Source::Debian("gpg"), "signing repositories"),
     tool("gpg-agent", Source::Debian("gpg-agent"), "the secret key of repositories, which gpg asks it for"),
     tool("gpgconf", Source::Debian("gpgconf"), "ending gpg's agents"),
     tool("gpgv", Source::Debian("gpgv"), "checking repository signatures"),
@@ -96,8 +96,13 @@ pub const OF_SEALING: &[&str] = &[
     "systemd-analyze",
 ];
 
-/// What an emulator needs to run the other architecture's programs.
-const FOREIGN_C_LIBRARY: &str = "libc6:arm64";
+/// The Debian package with a machine's loader, which an emulator needs to run its programs.
+fn c_library(machine: Machine) -> &'static str {
+    match machine {
+        Machine::Amd64 => "libc6:amd64",
+        Machine::Arm64 => "libc6:arm64",
+    }
+}
 
 const fn tool(program: &'static str, source: Source, purpose: &'static str) -> Tool {
     Tool { program, source, purpose }
@@ -137,8 +142,9 @@ pub fn examine(root: &Path, plan: &Plan, work: Work) -> Diagnosis {
         }
         let loader = target.elf.machine.interpreter();
         if !target.is_static() && !Path::new(loader).exists() {
-            found.debian_packages.push(FOREIGN_C_LIBRARY);
-            found.note(loader, Err(format!("missing: the Debian package {FOREIGN_C_LIBRARY} (running its programs)")));
+            let package = c_library(target.elf.machine);
+            found.debian_packages.push(package);
+            found.note(loader, Err(format!("missing: the Debian package {package} (running its programs)")));
         }
     }
     if work == Work::All {
@@ -187,6 +193,7 @@ impl std::fmt::Display for Source {
 mod tests {
     use std::collections::BTreeSet;
     use std::fs;
+    use std::path::PathBuf;
 
     use super::*;
     use crate::files::files_below;
@@ -203,15 +210,28 @@ mod tests {
     /// Programs of toolchains, which the doctor looks for in the way that the pipeline does.
     const OF_TOOLCHAINS: [&str; 2] = ["rustc", "zig"];
 
+    /// Programs that sources and tests do not name in quotes, and the text by which they come in.
+    const IN_OTHER_WORDS: [(&str, &str); 5] = [
+        ("cargo-auditable", "(\"auditable\", "),
+        ("cargo-zigbuild", "(\"zigbuild\", "),
+        ("gpg-agent", "find_program(\"gpg\")"),
+        ("hostname", "\"hostname "),
+        ("qemu-aarch64-static", "{}-static\""),
+    ];
+
     /// Most files of source text.
     const MAX_FILES: usize = 1_000;
 
+    fn texts(folders: &[&str]) -> Vec<(PathBuf, String)> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let files = folders.iter().flat_map(|folder| files_below(&root.join(folder), MAX_FILES).unwrap());
+        files.map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
+    }
+
     /// The programs that the sources in this folder name, each with its file.
     fn named(folder: &str) -> Vec<(String, String)> {
-        let sources = files_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(folder), MAX_FILES).unwrap();
         let mut named = Vec::new();
-        for path in sources {
-            let text = fs::read_to_string(&path).unwrap();
+        for (path, text) in texts(&[&format!("src/{folder}")]) {
             for (before, behind) in CALLS {
                 for rest in text.split(before).skip(1) {
                     let (name, rest) = rest.split_at(rest.find('"').unwrap());
@@ -223,6 +243,23 @@ mod tests {
             }
         }
         named
+    }
+
+    #[test]
+    fn every_program_that_is_listed_is_used() {
+        let texts = texts(&["src", "tests"]);
+        let others = texts.iter().filter(|(path, _)| !path.ends_with("src/doctor.rs"));
+        let others: Vec<_> = others.map(|(_, text)| text.as_str()).collect();
+        for Tool { program, .. } in TOOLS {
+            let in_other_words = IN_OTHER_WORDS.iter().find(|(name, _)| name == program);
+            let wanted = in_other_words.map_or_else(|| format!("\"{program}\""), |(_, text)| (*text).to_owned());
+            assert!(others.iter().any(|text| text.contains(&wanted)), "nothing uses {program}, which the doctor lists");
+        }
+    }
+
+    #[test]
+    fn an_emulator_needs_the_c_library_of_the_machine_whose_programs_it_runs() {
+        assert_eq!(Machine::ALL.map(c_library), ["libc6:amd64", "libc6:arm64"]);
     }
 
     #[test]

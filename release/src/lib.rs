@@ -16,6 +16,7 @@ pub mod changelog;
 pub mod checksum;
 pub mod comment;
 pub mod compile;
+mod date;
 pub mod debug_symbols;
 pub mod digest;
 pub mod dist;

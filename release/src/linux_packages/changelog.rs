@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result, bail};
 
-use super::{MAINTAINER, date};
+use super::MAINTAINER;
+use crate::date;
 
 /// Widest line of a Debian changelog.
 const WIDTH: usize = 79;

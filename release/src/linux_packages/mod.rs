@@ -10,7 +10,6 @@
 
 mod changelog;
 mod contents;
-mod date;
 pub mod dependencies;
 pub mod lint;
 mod names;

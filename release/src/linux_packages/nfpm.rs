@@ -13,7 +13,8 @@ use serde_json::{Map, Value, json};
 
 use super::contents::{Content, Role};
 use super::names::{APK_RELEASE, RPM_RELEASE};
-use super::{Format, HOMEPAGE, Kind, MAINTAINER, Package, Script, date, tool};
+use super::{Format, HOMEPAGE, Kind, MAINTAINER, Package, Script, tool};
+use crate::date;
 use crate::files;
 use crate::process;
 

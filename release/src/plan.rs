@@ -16,6 +16,9 @@ use crate::steps;
 /// The product that this pipeline releases.
 pub const PRODUCT: &str = "cairn";
 
+/// Home of the project, as artifacts name it. Files that cannot take it from here are held to it by a test.
+pub const HOME: &str = "https://cairn.example";
+
 /// Suffix of the detached signature of a file.
 pub const SIGNATURE_SUFFIX: &str = ".minisig";
 

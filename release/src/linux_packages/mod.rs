@@ -31,9 +31,6 @@ pub use names::{Version, VersionError, file_name};
 use crate::machine::Machine;
 use dependencies::Needs;
 
-/// Home of the project, as packages name it.
-pub const HOMEPAGE: &str = "https://cairn.example";
-
 /// Who answers for the packages.
 pub const MAINTAINER: &str = "The Cairn authors <packages@cairn.example>";
 

@@ -13,16 +13,14 @@ use serde_json::{Map, Value, json};
 
 use super::contents::{Content, Role};
 use super::names::{APK_RELEASE, RPM_RELEASE};
-use super::{Format, HOMEPAGE, Kind, MAINTAINER, Package, Script, tool};
+use super::{Format, Kind, MAINTAINER, Package, Script, tool};
 use crate::date;
 use crate::files;
+use crate::plan::HOME;
 use crate::process;
 
 /// The product's licence as SPDX names it.
 const LICENCE: &str = "Apache-2.0";
-
-/// Host that rpms name as the one that built them.
-const BUILD_HOST: &str = "cairn.example";
 
 /// Writes the package into a folder under its own name and returns its path.
 ///
@@ -67,7 +65,7 @@ fn configuration(package: &Package, scratch: &Path) -> Result<Value> {
         "version_schema": "none",
         "maintainer": MAINTAINER,
         "vendor": "The Cairn authors",
-        "homepage": HOMEPAGE,
+        "homepage": HOME,
         "license": LICENCE,
         "section": "database",
         "priority": "optional",
@@ -110,7 +108,8 @@ fn rpm(package: &Package, scratch: &Path, time: &str, fields: &mut Map<String, V
         "summary": summary(id.kind),
         "group": "Applications/Databases",
         "packager": MAINTAINER,
-        "buildhost": BUILD_HOST,
+        // Not the machine's: the bytes must not depend on it.
+        "buildhost": HOME.trim_start_matches("https://"),
         "compression": "xz",
     });
     let changes: Vec<_> = package.changes.iter().map(|change| json!({ "note": change })).collect();

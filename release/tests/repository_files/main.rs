@@ -6,6 +6,7 @@ mod dev;
 mod dist;
 mod dockerfiles;
 mod github;
+mod home;
 mod programs;
 mod support;
 mod tag;

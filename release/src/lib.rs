@@ -43,6 +43,7 @@ pub mod rebuild;
 pub mod rehearse;
 pub mod repository;
 pub mod run;
+mod running;
 pub mod sbom;
 pub mod sign;
 pub mod site;

@@ -1,33 +1,26 @@
 //! Uses a packaged archive as a user would: unpacks it, starts its server, puts and gets with its client, stops it.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::net::TcpListener;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use flate2::read::GzDecoder;
-use rustix::process::{Pid, Signal, kill_process};
 
 use crate::files;
 use crate::plan::Artifact;
 use crate::process;
+use crate::running::Running;
 
 /// Longest time from the start of the server until it answers.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// Longest time from the signal to stop until the server has ended.
-const STOP_LIMIT: Duration = Duration::from_secs(60);
-
 /// Key and value that are put and got.
 const KEY: &str = "cairn/release/smoke";
 const VALUE: &str = "the packaged binaries work";
-
-/// Most bytes of the server's log that an error shows.
-const MAX_LOG_SHOWN: usize = 4 << 10;
 
 /// Unpacks an archive and returns its top folder, which must be the only thing in it.
 ///
@@ -60,25 +53,24 @@ pub fn unpack_top(archive: &Path, top_folder: &str, into: &Path) -> Result<PathB
 /// The server does not start, answers wrongly or does not stop cleanly; the end of its log is in the error.
 pub fn smoke(unpacked: &Path, emulator: &[&str]) -> Result<()> {
     let scratch = tempfile::tempdir()?;
-    let log = scratch.path().join("cairnd.log");
-    put_and_get(unpacked, emulator, scratch.path(), &log).with_context(|| {
-        let text = fs::read(&log).unwrap_or_default();
-        let tail = &text[text.len().saturating_sub(MAX_LOG_SHOWN)..];
-        format!("the packaged server failed; its log ends with:\n{}", String::from_utf8_lossy(tail))
-    })
-}
-
-fn put_and_get(unpacked: &Path, emulator: &[&str], scratch: &Path, log: &Path) -> Result<()> {
     let program = |name: &str| command(&unpacked.join("bin").join(name), emulator);
     let url = format!("http://127.0.0.1:{}", free_port()?);
-    let mut server = Server::start(program("cairnd"), scratch, log, &url)?;
+    let mut server = program("cairnd");
+    server.args(["--name", "smoke", "--listen-client-urls", &url, "--advertise-client-urls", &url]);
+    server.arg("--data-dir").arg(scratch.path().join("data")).current_dir(scratch.path());
+    let server = Running::start(server, &scratch.path().join("cairnd.log"))?;
+    let tried = put_and_get(&server, &program, &url).and_then(|()| server.stop());
+    tried.with_context(|| format!("the packaged server failed; {}", server.log_tail()))
+}
+
+fn put_and_get(server: &Running, program: &dyn Fn(&str) -> Command, url: &str) -> Result<()> {
     let client = |args: &[&str]| {
         let mut command = program("cairnctl");
-        process::output(command.args(["--endpoints", &url]).args(args))
+        process::output(command.args(["--endpoints", url]).args(args))
     };
     let deadline = Instant::now() + START_LIMIT;
     while let Err(e) = client(&["endpoint", "health"]) {
-        ensure!(server.child.try_wait()?.is_none(), "the server ended by itself");
+        server.ensure_running()?;
         if Instant::now() >= deadline {
             return Err(e).context("the server did not become healthy in time");
         }
@@ -87,7 +79,7 @@ fn put_and_get(unpacked: &Path, emulator: &[&str], scratch: &Path, log: &Path) -
     client(&["put", KEY, VALUE])?;
     let got = client(&["get", "--print-value-only", KEY])?;
     ensure!(got.trim_end() == VALUE, "put {VALUE:?}, got {got:?}");
-    server.stop()
+    Ok(())
 }
 
 /// A command that runs a program, by itself or in an emulator of its architecture.
@@ -105,38 +97,4 @@ fn command(program: &Path, emulator: &[&str]) -> Command {
 /// A port that was free a moment ago; the server must be told one, because clients need its address.
 pub(crate) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
-}
-
-/// The running server; killed when dropped.
-struct Server {
-    child: Child,
-}
-
-impl Server {
-    fn start(mut command: Command, scratch: &Path, log: &Path, url: &str) -> Result<Self> {
-        let output = File::create(log)?;
-        command.args(["--name", "smoke", "--listen-client-urls", url, "--advertise-client-urls", url]);
-        command.arg("--data-dir").arg(scratch.join("data"));
-        command.current_dir(scratch).stdout(output.try_clone()?).stderr(output).stdin(Stdio::null());
-        Ok(Self { child: process::start(&mut command)? })
-    }
-
-    /// A clean stop is exit code 0, 143 or the raised SIGTERM itself, as with etcd.
-    fn stop(mut self) -> Result<()> {
-        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
-        let Some(status) = process::wait_for(&mut self.child, STOP_LIMIT)? else {
-            bail!("the server did not stop within {} s after SIGTERM", STOP_LIMIT.as_secs());
-        };
-        let by_signal = status.signal() == Some(Signal::TERM.as_raw());
-        ensure!(by_signal || matches!(status.code(), Some(0 | 143)), "the server stopped with {status}");
-        Ok(())
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Already ended after `stop`; then both calls fail, and nothing is left to do.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

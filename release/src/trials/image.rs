@@ -7,18 +7,16 @@
 //!
 //! Both need root: the engine for namespaces, the other for its change of root.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, Permissions};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
-use rustix::process::{Pid, Signal, kill_process};
 
 use crate::digest::digest_with;
 use crate::files;
@@ -27,6 +25,7 @@ use crate::oci::spec::{ImageConfig, Manifest};
 use crate::oci::{Layout, STATE_FOLDER, image_tag};
 use crate::plan::PRODUCT;
 use crate::process;
+use crate::running::Running;
 use crate::smoke::free_port;
 
 /// Longest wait for a condition.
@@ -37,9 +36,6 @@ const STRANGER: &str = "12345:12345";
 
 /// Name of the container.
 const CONTAINER: &str = "cairn-trial";
-
-/// Most bytes of a log that an error shows.
-const MAX_LOG_SHOWN: usize = 4 << 10;
 
 /// Programs that the trial with an engine uses.
 #[derive(Debug, Clone)]
@@ -101,7 +97,7 @@ pub fn with_engine(layout: &Path, archive: &Path, version: &str, tools: &Tools) 
     let tried = try_container(&engine, &name, &mut seen)
         .and_then(|()| load(&engine, archive, version, &mut seen))
         .with_context(|| format!("the container's log ends with:\n{}", engine.container_log()));
-    tried.with_context(|| format!("the engine's log ends with:\n{}", tail(&engine.process.log)))?;
+    tried.with_context(|| format!("the engine failed; {}", engine.process.log_tail()))?;
     engine.process.stop()?;
     Ok(seen)
 }
@@ -192,12 +188,11 @@ pub fn unpacked(layout: &Path, version: &str, machine: Machine, emulator: Option
     let mut seen = vec![format!("umoci unpacks {tag}")];
     let root = Root::new(bundle.join("rootfs"), emulator, variables(layout, &tag)?)?;
     let url = format!("http://127.0.0.1:{}", free_port()?);
-    let log = scratch.path().join("cairnd.log");
     let mut server = root.command(&["cairnd"]);
     server.env("CAIRN_LISTEN_CLIENT_URLS", &url).env("CAIRN_ADVERTISE_CLIENT_URLS", &url);
-    let server = Running::start(server, &log)?;
+    let server = Running::start(server, &scratch.path().join("cairnd.log"))?;
     let tried = try_unpacked(&root, &server, &url, scratch.path(), &mut seen);
-    tried.and_then(|()| server.stop()).with_context(|| format!("the server's log ends with:\n{}", tail(&log)))?;
+    tried.and_then(|()| server.stop()).with_context(|| format!("the server failed; {}", server.log_tail()))?;
     seen.push("its server stops cleanly".to_owned());
     Ok(seen)
 }
@@ -281,8 +276,8 @@ fn use_store(command: &dyn Fn(&[&str]) -> Command, url: &str, scratch: &Path, se
     // From the first revision on, so that it does not matter whether the watch or the put is first.
     let watch = Running::start(command(&["cairnctl", "--endpoints", url, "watch", "--rev", "1", key]), &log)?;
     wait_until("the watch sees the put", || {
-        watch.ensure_running()?;
-        Ok(tail(&log).contains(value))
+        watch.ensure_running().with_context(|| watch.log_tail())?;
+        Ok(watch.log_tail().contains(value))
     })?;
     drop(watch);
     let backup = format!("{STATE_FOLDER}/backup.db");
@@ -317,10 +312,9 @@ impl Registry {
         fs::write(&file, config)?;
         let mut command = process::clean_command(&tools.registry);
         command.arg("serve").arg(&file).env("OTEL_TRACES_EXPORTER", "none");
-        let log = home.join("log");
-        let process = Running::start(command, &log)?;
+        let process = Running::start(command, &home.join("log"))?;
         wait_until("the registry listens", || {
-            process.ensure_running().with_context(|| tail(&log))?;
+            process.ensure_running().with_context(|| process.log_tail())?;
             Ok(TcpStream::connect(&address).is_ok())
         })?;
         Ok(Self { address, home, _process: process })
@@ -356,10 +350,10 @@ impl Engine {
         // No bridge, no rules: the machine's network stays as it is. vfs works on every file system.
         command.args(["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false"]);
         command.args(["--ip-masq=false", "--userland-proxy=false", "--storage-driver=vfs"]);
-        let log = scratch.join("log");
-        let engine = Self { process: Running::start(command, &log)?, docker: tools.docker.clone(), socket, scratch };
+        let process = Running::start(command, &scratch.join("log"))?;
+        let engine = Self { process, docker: tools.docker.clone(), socket, scratch };
         wait_until("the engine answers", || {
-            engine.process.ensure_running().with_context(|| tail(&log))?;
+            engine.process.ensure_running().with_context(|| engine.process.log_tail())?;
             Ok(engine.docker(&["version"]).is_ok())
         })?;
         Ok(engine)
@@ -389,47 +383,6 @@ impl Drop for Engine {
     fn drop(&mut self) {
         // Otherwise the container's processes would outlive an engine that is killed. Fails where there is none.
         let _ = self.docker(&["rm", "--force", "--volumes", CONTAINER]);
-    }
-}
-
-/// A process that ends with this value.
-struct Running {
-    child: std::cell::RefCell<Child>,
-    log: PathBuf,
-}
-
-impl Running {
-    fn start(mut command: Command, log: &Path) -> Result<Self> {
-        let output = File::create(log).with_context(|| format!("cannot create {}", log.display()))?;
-        command.stdout(output.try_clone()?).stderr(output).stdin(Stdio::null());
-        Ok(Self { child: process::start(&mut command)?.into(), log: log.to_owned() })
-    }
-
-    fn ensure_running(&self) -> Result<()> {
-        let ended = self.child.borrow_mut().try_wait()?;
-        ensure!(ended.is_none(), "it ended by itself: {}", tail(&self.log));
-        Ok(())
-    }
-
-    /// Asks it to stop; a clean stop is exit code 0 or the signal itself.
-    fn stop(&self) -> Result<()> {
-        let mut child = self.child.borrow_mut();
-        kill_process(Pid::from_child(&child), Signal::TERM)?;
-        let Some(status) = process::wait_for(&mut child, LIMIT)? else {
-            bail!("it did not stop within {} s after SIGTERM", LIMIT.as_secs());
-        };
-        ensure!(status.success() || status.signal() == Some(Signal::TERM.as_raw()), "it stopped with {status}");
-        Ok(())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Gently first: an engine has processes and mounts of its own to end.
-        if matches!(self.child.get_mut().try_wait(), Ok(None)) && self.stop().is_err() {
-            let _ = self.child.get_mut().kill();
-            let _ = self.child.get_mut().wait();
-        }
     }
 }
 
@@ -471,9 +424,4 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()>
         thread::sleep(process::POLL);
     }
     Ok(())
-}
-
-fn tail(log: &Path) -> String {
-    let text = fs::read(log).unwrap_or_default();
-    String::from_utf8_lossy(&text[text.len().saturating_sub(MAX_LOG_SHOWN)..]).into_owned()
 }

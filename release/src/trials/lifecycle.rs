@@ -93,7 +93,7 @@ impl<'a> Stage<'a> {
     }
 
     fn stop(&mut self) -> Result<()> {
-        self.service.take().context("the server does not run")?.stop(&self.root)
+        self.service.take().context("the server does not run")?.stop()
     }
 
     fn expect_value(&self) -> Result<()> {
@@ -193,7 +193,7 @@ fn reinstall(stage: &mut Stage<'_>) -> Result<()> {
 
 fn upgrade(stage: &mut Stage<'_>) -> Result<()> {
     install_current(stage)?;
-    ensure!(stage.service.as_mut().is_some_and(|service| service.is_running().unwrap_or(false)), "the server ended");
+    stage.service.as_ref().context("the server does not run")?.ensure_running()?;
     stage.expect_value()?;
     stage.stop()
 }

@@ -1,22 +1,20 @@
 //! The installed server, started as its unit says but without systemd.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
-use std::os::unix::process::ExitStatusExt;
-use std::process::Child;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use anyhow::{Context, Result, ensure};
 
 use super::root::Root;
 use crate::linux_packages::UNIT_FILE;
 use crate::linux_packages::unit::{self, Unit};
 use crate::process;
+use crate::running::Running;
 
-/// Longest time from the start until the server says that it is ready, and from SIGTERM until it has ended.
+/// Longest time from the start until the server says that it is ready, and from SIGTERM until it says that it stops.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Socket of the service manager that we play, in the root.
@@ -25,12 +23,9 @@ const NOTIFY_SOCKET: &str = "/run/n";
 /// The server's log, in the root.
 const LOG: &str = "/srv/cairnd.log";
 
-/// Most bytes of the log that an error shows.
-const MAX_LOG_SHOWN: usize = 4 << 10;
-
-/// The running server; killed when dropped.
+/// The running server.
 pub(super) struct Service {
-    child: Child,
+    server: Running,
     manager: UnixDatagram,
 }
 
@@ -45,31 +40,25 @@ impl Service {
         let user = format!("{}:{}", setting("User")?, setting("Group")?);
         let mut command = root.command(&user, setting("WorkingDirectory")?, &variables)?;
         command.args(["/bin/sh", "-c", &format!("umask {} && exec \"$0\" \"$@\"", setting("UMask")?)]);
-        let log = File::create(root.path(LOG))?;
-        command.args(unit.exec_start()?).stdout(log.try_clone()?).stderr(log);
-        let mut service = Self { child: process::start(&mut command)?, manager };
-        service.wait_for("READY=1").with_context(|| log_tail(root))?;
+        command.args(unit.exec_start()?);
+        let service = Self { server: Running::start(command, &root.path(LOG))?, manager };
+        service.wait_for("READY=1").with_context(|| service.server.log_tail())?;
         Ok(service)
     }
 
-    /// Process of the server.
-    pub(super) fn is_running(&mut self) -> Result<bool> {
-        Ok(self.child.try_wait()?.is_none())
+    /// Fails if the server has ended.
+    pub(super) fn ensure_running(&self) -> Result<()> {
+        self.server.ensure_running().with_context(|| self.server.log_tail())
     }
 
     /// Stops the server with SIGTERM, as systemd does, and expects that it says so and ends cleanly.
-    pub(super) fn stop(mut self, root: &Root) -> Result<()> {
-        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
-        self.wait_for("STOPPING=1").with_context(|| log_tail(root))?;
-        let Some(status) = process::wait_for(&mut self.child, LIMIT)? else {
-            bail!("the server did not stop within {} s after SIGTERM; {}", LIMIT.as_secs(), log_tail(root));
-        };
-        let by_signal = status.signal() == Some(Signal::TERM.as_raw());
-        ensure!(by_signal || status.success(), "the server stopped with {status}; {}", log_tail(root));
-        Ok(())
+    pub(super) fn stop(self) -> Result<()> {
+        self.server.ask_to_stop()?;
+        let stopped = self.wait_for("STOPPING=1").and_then(|()| self.server.wait_until_stopped());
+        stopped.with_context(|| self.server.log_tail())
     }
 
-    fn wait_for(&mut self, message: &str) -> Result<()> {
+    fn wait_for(&self, message: &str) -> Result<()> {
         let deadline = Instant::now() + LIMIT;
         let mut buffer = [0; 4096];
         loop {
@@ -79,20 +68,12 @@ impl Service {
                 }
                 Ok(_) => {}
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                    ensure!(self.is_running()?, "the server ended before it said {message}");
+                    self.server.ensure_running().with_context(|| format!("the server did not say {message}"))?;
                 }
                 Err(e) => return Err(e).context("cannot listen to the server"),
             }
             ensure!(Instant::now() < deadline, "the server did not say {message}, which Type=notify promises");
         }
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        // Already ended after `stop`; then both calls fail, and nothing is left to do.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -104,10 +85,4 @@ fn bind(root: &Root) -> Result<UnixDatagram> {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o666))?;
     manager.set_read_timeout(Some(process::POLL))?;
     Ok(manager)
-}
-
-fn log_tail(root: &Root) -> String {
-    let text = fs::read(root.path(LOG)).unwrap_or_default();
-    let tail = &text[text.len().saturating_sub(MAX_LOG_SHOWN)..];
-    format!("the server's log ends with:\n{}", String::from_utf8_lossy(tail))
 }

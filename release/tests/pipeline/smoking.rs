@@ -46,7 +46,7 @@ fn a_server_that_does_not_stop_cleanly_fails() {
     let server = "trap 'exit 7' TERM; touch \"$here/serving\"; while :; do sleep 0.02; done";
     make_program(&scratch.path().join("bin"), "cairnd", VERSION, server);
     let error = format!("{:#}", smoke::smoke(scratch.path(), &[]).unwrap_err());
-    assert!(error.contains("the server stopped with exit status: 7"), "{error}");
+    assert!(error.contains("it stopped with exit status: 7"), "{error}");
 }
 
 /// An emulator: it gets an argument of its own, then the program and its arguments.
@@ -74,7 +74,7 @@ fn a_program_that_the_emulator_cannot_run_fails_with_what_it_said() {
     unpacked(scratch.path());
     let emulator = emulator(scratch.path(), "echo 'uncaught target signal 4 (Illegal instruction)' >&2; exit 132");
     let error = format!("{:#}", smoke::smoke(scratch.path(), &[emulator.to_str().unwrap(), "-cpu"]).unwrap_err());
-    assert!(error.contains("the server ended by itself") && error.contains("Illegal instruction"), "{error}");
+    assert!(error.contains("it ended by itself") && error.contains("Illegal instruction"), "{error}");
 }
 
 #[test]

@@ -158,17 +158,34 @@ pub fn violations(archive: &Path, top: &str, tree: &GitTree) -> Result<Vec<Strin
     Ok(violations)
 }
 
-/// What is wrong with the vendored crates compared with the packed ones in `packed`, a folder that has every
-/// `NAME-VERSION.crate`: each must have the sum of `Cargo.lock`, and each vendored file must come from it unchanged.
+/// The folders in which cargo keeps the packed crates that it downloaded: one for each registry.
+///
+/// # Errors
+///
+/// There is none: cargo has not fetched anything.
+pub fn packed_crates() -> Result<Vec<PathBuf>> {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| env::home_dir().map(|home| home.join(".cargo"))).context("there is no home folder")?;
+    let cache = home.join("registry/cache");
+    let names = files::names_in(&cache)
+        .with_context(|| format!("cannot read {}; run `cargo fetch --locked` with network first", cache.display()))?;
+    Ok(names.iter().map(|name| cache.join(name)).collect())
+}
+
+/// What is wrong with the vendored crates compared with the packed ones, each a `NAME-VERSION.crate` in one of the folders
+/// `packed`: it must have the sum of `Cargo.lock`, and each vendored file must come from it unchanged.
 ///
 /// # Errors
 ///
 /// The archive or a packed crate cannot be read.
-pub fn crate_violations(archive: &Path, top: &str, lock: &str, packed: &Path) -> Result<Vec<String>> {
+pub fn crate_violations(archive: &Path, top: &str, lock: &str, packed: &[PathBuf]) -> Result<Vec<String>> {
     let contents = Contents::read(archive, top, |_| false)?;
     let mut violations = Vec::new();
     for locked in locked_crates(lock)? {
-        let path = packed.join(format!("{}.crate", locked.folder));
+        let name = format!("{}.crate", locked.folder);
+        let path = packed.iter().map(|folder| folder.join(&name)).find(|path| path.is_file());
+        let path =
+            path.with_context(|| format!("cargo has no {name}; run `cargo fetch --locked` with network first"))?;
         let digest = digest_file(&path).with_context(|| format!("cannot read the crate {}", path.display()))?;
         if digest.sha256 != locked.checksum {
             violations.push(format!("{}.crate has not the checksum of Cargo.lock", locked.folder));

@@ -79,7 +79,9 @@ pub(crate) fn sources(site: &Site) -> Result<String> {
         tarball::write_tar_gz(writer, top_folder(vendored), &entries, epoch)
     })?;
     files::empty_folder(&work)?;
-    no_violations(vendor::violations(&site.path_of(vendored), top_folder(vendored), &tree)?)?;
+    let (archive, top) = (site.path_of(vendored), top_folder(vendored));
+    no_violations(vendor::violations(&archive, top, &tree)?)?;
+    no_violations(vendor::crate_violations(&archive, top, tree.text("Cargo.lock")?, &vendor::packed_crates()?)?)?;
     Ok(format!("tree {}", tree.id))
 }
 

@@ -114,22 +114,9 @@ fn package_with_a_dependency() -> (Repository, GitTree, String) {
     (repository, tree, format!("cfg-if-{version}"))
 }
 
-/// The folder of packed crates from which cargo unpacked this one.
-fn packed_crates(crate_name: &str) -> std::path::PathBuf {
-    let home = std::env::var_os("CARGO_HOME").map(std::path::PathBuf::from);
-    let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo"))).unwrap();
-    let mut registries = fs::read_dir(home.join("registry/cache")).expect("run `cargo fetch --locked` first");
-    registries
-        .find_map(|registry| {
-            let path = registry.unwrap().path();
-            path.join(format!("{crate_name}.crate")).exists().then_some(path)
-        })
-        .expect("run `cargo fetch --locked` first")
-}
-
 #[test]
 fn what_cargo_gathers_passes_both_gates_and_builds_with_an_empty_home_and_no_network() {
-    let (_repository, tree, crate_name) = package_with_a_dependency();
+    let (_repository, tree, _) = package_with_a_dependency();
     let scratch = tempfile::tempdir().unwrap();
     let [first, second] = ["first", "second"].map(|name| {
         let work = scratch.path().join(name);
@@ -139,7 +126,7 @@ fn what_cargo_gathers_passes_both_gates_and_builds_with_an_empty_home_and_no_net
     });
     assert_eq!(fs::read(&first).unwrap(), fs::read(&second).unwrap(), "equal trees give equal bytes");
     assert_eq!(vendor::violations(&first, TOP, &tree).unwrap(), [""; 0]);
-    let (lock, packed) = (tree.text("Cargo.lock").unwrap(), packed_crates(&crate_name));
+    let (lock, packed) = (tree.text("Cargo.lock").unwrap(), vendor::packed_crates().unwrap());
     assert_eq!(vendor::crate_violations(&first, TOP, lock, &packed).unwrap(), [""; 0]);
     let work = scratch.path().join("trial");
     fs::create_dir(&work).unwrap();
@@ -153,12 +140,15 @@ fn a_vendored_file_that_was_never_published_is_found_even_if_its_list_names_it()
     let mut entries = cairn_release::source::entries(&tree);
     replace(&mut entries, &format!("vendor/{crate_name}/src/lib.rs"), "backdoor");
     let archive = write_archive(scratch.path(), &entries);
-    let (lock, packed) = (tree.text("Cargo.lock").unwrap(), packed_crates(&crate_name));
+    let (lock, packed) = (tree.text("Cargo.lock").unwrap(), vendor::packed_crates().unwrap());
     let found = vendor::crate_violations(&archive, TOP, lock, &packed).unwrap();
     assert_eq!(found, [format!("vendor/{crate_name}/src/lib.rs is not as in the crate that was published")]);
     fs::write(scratch.path().join(format!("{crate_name}.crate")), "not the crate").unwrap();
-    let found = vendor::crate_violations(&archive, TOP, lock, scratch.path()).unwrap();
+    let elsewhere = [scratch.path().to_owned()];
+    let found = vendor::crate_violations(&archive, TOP, lock, &elsewhere).unwrap();
     assert_eq!(found, [format!("{crate_name}.crate has not the checksum of Cargo.lock")]);
+    let refusal = vendor::crate_violations(&archive, TOP, lock, &[]).unwrap_err().to_string();
+    assert!(refusal.starts_with(&format!("cargo has no {crate_name}.crate; run `cargo fetch")), "{refusal}");
 }
 
 #[test]

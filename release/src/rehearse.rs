@@ -67,6 +67,7 @@ const AFTER: &[Step] = &[
 
 /// Further steps of a full rehearsal.
 const FULL: &[Step] = &[
+    step("check the vendored archive", &[], nothing, trials::vendored),
     step("use the other architecture", &[Gate::SmokeEmulated], nothing, trials::smoke_emulated),
     step("build again elsewhere", &[Gate::Reproducible], nothing, trials::second_build),
 ];

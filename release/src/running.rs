@@ -21,6 +21,7 @@ const MAX_LOG_SHOWN: usize = 4 << 10;
 /// What a shell calls a program that SIGTERM ended; etcd ends with it, too.
 const TERMINATED: i32 = 128 + 15;
 
+/// The program and where its output goes.
 pub(crate) struct Running {
     child: RefCell<Child>,
     log: PathBuf,

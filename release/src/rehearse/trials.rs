@@ -20,6 +20,7 @@ use crate::process;
 use crate::publish::{self, Folder, Mode, Release, Tree};
 use crate::repository::{self, APT, YUM};
 use crate::site::Site;
+use crate::source::vendor;
 use crate::steps::{MAKE, SEAL, make, no_violations};
 use crate::toolchain::require;
 use crate::trials::{self, Check, Packages};
@@ -73,6 +74,21 @@ fn use_archive_on_oldest_cpu(site: &Site, target: &Target) -> Result<()> {
     let emulator = require(machine.emulator(), "the Debian package qemu-user")?.display().to_string();
     use_archive(site, target, &[&emulator, "-cpu", machine.oldest_cpu()])
         .with_context(|| format!("on an emulated {}", machine.oldest_cpu()))
+}
+
+/// A package of the tree that needs many crates and no C++.
+const CHECKED_PACKAGE: &str = "cairn-ctl";
+
+/// The vendored archive, by itself: without network, with an empty cargo home, and with the tree's own settings in force.
+pub(super) fn vendored(site: &Site) -> Result<String> {
+    let artifact = site.plan.artifact(ArtifactKind::VendoredSource, None);
+    let cargo = site.toolchain(site.native())?.bin.join("cargo");
+    let work = site.work.join("vendored");
+    files::empty_folder(&work)?;
+    let network =
+        vendor::try_offline(&site.path_of(artifact), make::top_folder(artifact), &cargo, CHECKED_PACKAGE, &work)?;
+    files::empty_folder(&work)?;
+    Ok(format!("{CHECKED_PACKAGE} compiles; network: {network:?}"))
 }
 
 pub(super) fn smoke_emulated(site: &Site) -> Result<String> {

@@ -14,6 +14,7 @@ use crate::digest::digest_file;
 use crate::files::{self, FILE_MODE};
 use crate::plan::Target;
 use crate::process;
+use crate::sbom::{Component, Kind, in_purl};
 use crate::site::Site;
 use crate::toolchain::require;
 
@@ -22,6 +23,12 @@ pub const DEBIAN_RELEASE: &str = "bookworm";
 
 /// The Debian package of the C library.
 pub const LIBC_PACKAGE: &str = "libc6";
+
+/// The Debian source package that [`LIBC_PACKAGE`] is built from.
+const LIBC_SOURCE: &str = "glibc";
+
+/// What Debian's copyright file says of the libraries in [`LIBC_PACKAGE`]; an image has the file.
+const LIBC_LICENCE: &str = "LGPL-2.1-or-later";
 
 /// One thing to fetch.
 struct Input {
@@ -85,6 +92,36 @@ fn fetch_crates(site: &Site) -> Result<()> {
 #[must_use]
 pub fn libc_runtime(site: &Site, target: &Target) -> PathBuf {
     site.work.join("runtime").join(&target.arch.debian)
+}
+
+/// The Debian package that was unpacked into [`libc_runtime`].
+///
+/// # Errors
+///
+/// It was not fetched.
+pub fn libc_package(site: &Site, target: &Target) -> Result<Component> {
+    let folder = libc_runtime(site, target);
+    let read = |name: &str| {
+        let text = fs::read_to_string(folder.join(name));
+        text.with_context(|| format!("no C library for {}; run `cairn-release fetch`", target.name))
+    };
+    let version = read("version")?;
+    let (arch, in_purl) = (&target.arch.debian, in_purl(&version));
+    Ok(Component {
+        name: LIBC_PACKAGE.to_owned(),
+        kind: Kind::Package,
+        licence: Some(LIBC_LICENCE.to_owned()),
+        // Debian's list of weaknesses knows the source package.
+        purl: format!(
+            "pkg:deb/debian/{LIBC_PACKAGE}@{in_purl}?arch={arch}&distro={DEBIAN_RELEASE}&upstream={LIBC_SOURCE}"
+        ),
+        version,
+        cpe: None,
+        sha256: Some(read("sha256")?),
+        repository: None,
+        contained_in: None,
+        texts: Vec::new(),
+    })
 }
 
 /// Folder with a small Debian, which trials copy.

@@ -314,7 +314,7 @@ pub enum Gate {
     PackageDependencies,
     /// The distributions' own linters have nothing to say.
     PackagesLint,
-    /// The images are whole, run as a numeric user, have no shell and say what the plan says.
+    /// The images are whole, run as a numeric user, have no shell, say what the plan says and have bills of materials.
     ImageLayout,
     /// No byte of any artifact names a path, user or host of the machine that built it.
     NoLocalNames,

@@ -15,15 +15,24 @@ use object::read::elf::{ElfFile64, ProgramHeader as _};
 
 use crate::files::{EXECUTABLE_MODE, FILE_MODE};
 use crate::machine::Machine;
+use crate::sbom::Component;
 use crate::tarball::{Entries, Entry};
 
-/// A C library that is put into an image, unpacked.
+/// The package of a C library, of which an image gets files.
 #[derive(Debug, Clone)]
 pub struct Runtime {
-    /// Folder into which the packages were unpacked: `lib/…`, `usr/share/doc/…`.
+    /// Folder into which it was unpacked: `lib/…`, `usr/share/doc/…`.
     pub root: PathBuf,
-    /// The packages with their versions, as the image names them: `libc6 2.36-9`.
-    pub name: String,
+    /// The package.
+    pub package: Component,
+}
+
+impl Runtime {
+    /// The package with its version, as the image names it: `libc6 2.36-9`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{} {}", self.package.name, self.package.version)
+    }
 }
 
 /// What a program or a library asks of its loader.

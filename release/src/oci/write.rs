@@ -17,6 +17,7 @@ use super::spec::{
 };
 use crate::files::{self, FILE_MODE};
 use crate::machine::Machine;
+use crate::tarball::Entries;
 
 /// Port on which clients are served.
 const CLIENT_PORT: u16 = 2_379;
@@ -37,7 +38,7 @@ pub struct Image {
     pub documents: BTreeMap<String, PathBuf>,
 }
 
-/// A document about an image or the index: an SBOM, a provenance.
+/// A document about an image: a bill of materials.
 #[derive(Debug, Clone)]
 pub struct Attachment {
     /// What it is, as a media type; tools find it by that.
@@ -48,15 +49,6 @@ pub struct Attachment {
     pub name: String,
     /// The document.
     pub bytes: Vec<u8>,
-}
-
-/// What documents are asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Subject {
-    /// None: the index over all images.
-    pub machine: Option<Machine>,
-    /// Digest of the manifest or index, which is what a document has to name.
-    pub digest: String,
 }
 
 /// What was written.
@@ -82,8 +74,8 @@ pub fn fallback_tag(digest: &str) -> String {
 
 /// Writes the layout into a folder, which is there when it is complete and not before. An old one is replaced.
 ///
-/// `attachments` is asked once for each image and then for the index: a document about an image names its digest, and
-/// that is known only here.
+/// `attachments` is asked for each image with its manifest: a document about an image names its digest, and that is known
+/// only here.
 ///
 /// # Errors
 ///
@@ -92,7 +84,7 @@ pub fn write_layout(
     dir: &Path,
     facts: &Facts,
     images: &[Image],
-    attachments: impl Fn(&Subject) -> Result<Vec<Attachment>>,
+    attachments: impl Fn(&Image, &Descriptor) -> Result<Vec<Attachment>>,
 ) -> Result<Written> {
     let mut machines: Vec<_> = images.iter().map(|image| image.machine).collect();
     machines.dedup();
@@ -116,10 +108,8 @@ pub fn write_layout(
     for (machine, manifest) in &written.images {
         top.push(tagged(manifest, &image_tag(&facts.version, *machine)));
     }
-    let images = written.images.iter().map(|(machine, image)| (Some(*machine), image));
-    for (machine, of) in images.chain([(None, &written.index)]) {
-        let documents = attachments(&Subject { machine, digest: of.digest.clone() })?;
-        top.extend(write_referrers(&blobs, facts, of, &documents)?);
+    for (image, (_, manifest)) in images.iter().zip(&written.images) {
+        top.extend(write_referrers(&blobs, facts, manifest, &attachments(image, manifest)?)?);
     }
     let layout_file = LayoutFile { image_layout_version: LAYOUT_VERSION.to_owned() };
     files::write_bytes(&partial.join(layout::LAYOUT_FILE), FILE_MODE, &serde_json::to_vec(&layout_file)?)?;
@@ -143,18 +133,34 @@ fn tagged(descriptor: &Descriptor, tag: &str) -> Descriptor {
     Descriptor { annotations: Annotations::from([(REF_NAME.to_owned(), tag.to_owned())]), ..descriptor.clone() }
 }
 
+/// What is in an image.
+pub(super) struct Layers {
+    pub(super) base: Entries,
+    /// Empty if the programs are static.
+    pub(super) libraries: Entries,
+    pub(super) programs: Entries,
+}
+
+impl Layers {
+    pub(super) fn of(image: &Image) -> Result<Self> {
+        let paths = rootfs::program_paths(&image.programs);
+        Ok(Self {
+            base: rootfs::base(),
+            libraries: runtime::layer(&paths, image.runtime.as_ref(), image.machine)?,
+            programs: rootfs::programs(&image.programs, &image.documents),
+        })
+    }
+}
+
 fn write_image(blobs: &Blobs, facts: &Facts, image: &Image) -> Result<Descriptor> {
     let time = facts.source_date_epoch;
-    let paths = rootfs::program_paths(&image.programs);
-    let libraries = runtime::layer(&paths, image.runtime.as_ref(), image.machine)?;
+    let Layers { base, libraries, programs } = Layers::of(image)?;
     let mut annotations = facts.annotations();
-    let mut layers =
-        vec![("users, certificate authorities, folders".to_owned(), blobs.put_layer(&rootfs::base(), time)?)];
+    let mut layers = vec![("users, certificate authorities, folders".to_owned(), blobs.put_layer(&base, time)?)];
     if let Some(runtime) = image.runtime.as_ref().filter(|_| !libraries.is_empty()) {
-        annotations.insert(RUNTIME.to_owned(), runtime.name.clone());
-        layers.push((format!("C library: {}", runtime.name), blobs.put_layer(&libraries, time)?));
+        annotations.insert(RUNTIME.to_owned(), runtime.name());
+        layers.push((format!("C library: {}", runtime.name()), blobs.put_layer(&libraries, time)?));
     }
-    let programs = rootfs::programs(&image.programs, &image.documents);
     layers.push(("programs".to_owned(), blobs.put_layer(&programs, time)?));
     let config = blobs.put_json(CONFIG, &config(facts, image.machine, &annotations, &layers))?;
     blobs.put_json(

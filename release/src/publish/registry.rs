@@ -1,7 +1,7 @@
 //! A container registry that speaks the OCI distribution protocol.
 //!
 //! Blobs go first, manifests by digest after what they refer to, the tag last; the tag is the version and is never
-//! moved. Manifests about an image (SBOM, provenance) are found through the referrers interface; for a registry that has
+//! moved. Manifests about an image (its SBOMs) are found through the referrers interface; for a registry that has
 //! none, the list under the tag `sha256-…` is kept, as the specification demands of clients.
 //!
 //! Left out: tags that move (`latest`), uploads in pieces, mounting blobs from other repositories.

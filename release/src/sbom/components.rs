@@ -30,6 +30,8 @@ pub enum Kind {
     Crate,
     /// C or C++ inside a crate, or what a toolchain adds.
     Native,
+    /// A package of a distribution, whose files are shipped as they are.
+    Package,
 }
 
 /// A licence text of a component.
@@ -65,7 +67,7 @@ pub struct Component {
     pub purl: String,
     /// Name in the vulnerability databases that use CPE.
     pub cpe: Option<String>,
-    /// SHA-256 of the crate's archive, from the lock file.
+    /// SHA-256 of its archive: of a crate's, from the lock file; of a package.
     pub sha256: Option<String>,
     /// Where its source is kept.
     pub repository: Option<String>,
@@ -79,16 +81,20 @@ impl Component {
     /// Name that is unique in any list of components.
     #[must_use]
     pub fn id(&self) -> String {
-        let kind = if self.kind == Kind::Native { "native" } else { "crate" };
+        let kind = match self.kind {
+            Kind::Own | Kind::Crate => "crate",
+            Kind::Native => "native",
+            Kind::Package => "package",
+        };
         let Self { name, version, .. } = self;
         if version.is_empty() { format!("{kind}:{name}") } else { format!("{kind}:{name}@{version}") }
     }
 }
 
-/// The components of some programs and how they need each other.
+/// The components of an artifact and how they need each other.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Components {
-    /// Ids of the programs' own crates.
+    /// Ids of the programs' own crates, and of what the artifact has beside programs.
     pub roots: BTreeSet<String>,
     /// All components by id.
     pub all: BTreeMap<String, Component>,
@@ -105,8 +111,22 @@ impl Components {
     /// Name and version of every crate: what the list that is embedded in a program should have.
     #[must_use]
     pub fn crates(&self) -> BTreeSet<(String, String)> {
-        let crates = self.iter().filter(|component| component.kind != Kind::Native);
+        let crates = self.iter().filter(|component| matches!(component.kind, Kind::Own | Kind::Crate));
         crates.map(|component| (component.name.clone(), component.version.clone())).collect()
+    }
+
+    /// Adds something that the artifact has beside its programs.
+    pub fn add_beside(&mut self, component: Component) {
+        let id = self.add(component);
+        self.roots.insert(id);
+    }
+
+    /// Adds something that every program needs.
+    pub fn add_runtime(&mut self, component: Component) {
+        let id = self.add(component);
+        for root in &self.roots {
+            self.needs.entry(root.clone()).or_default().insert(id.clone());
+        }
     }
 
     fn add(&mut self, component: Component) -> String {
@@ -269,18 +289,14 @@ impl Source {
             components.needs.entry(crate_id(from)).or_default().extend(to);
         }
         for runtime in catalogue.runtimes(toolchains, has_cxx)? {
-            let runtime = components.add(runtime);
-            for root in &components.roots {
-                components.needs.entry(root.clone()).or_default().insert(runtime.clone());
-            }
+            components.add_runtime(runtime);
         }
         Ok(Program { components, unknown, crate_ids })
     }
 
     fn component(&self, key: &Key, package: &Package) -> Result<Component> {
         let own = self.own.contains(key);
-        // `+` means a blank in a URL, so it must not stand for itself.
-        let version = key.1.replace('+', "%2B");
+        let version = super::in_purl(&key.1);
         // A crate of ours is in no registry: under `pkg:cargo` scanners would take a stranger's for it.
         let scheme = if own { "generic" } else { "cargo" };
         Ok(Component {

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::{Component, Components, HOME, Kind, ShippedFile, Subject, rfc3339, sha256, to_json};
+use super::{Component, Components, Form, HOME, Kind, ShippedFile, Subject, rfc3339, sha256, to_json};
 
 /// End of the file name of such a document.
 pub const SUFFIX: &str = ".cdx.json";
@@ -152,12 +152,15 @@ fn artifact(subject: &Subject<'_>) -> Item {
     ];
     properties.extend(subject.commit.map(|commit| Property { name: "cairn:commit", value: commit.to_owned() }));
     Item {
-        r#type: "application",
+        r#type: match subject.form {
+            Form::Archive => "application",
+            Form::Image { .. } => "container",
+        },
         bom_ref: ARTIFACT.to_owned(),
         name: subject.name.to_owned(),
         version: subject.version.to_owned(),
         hashes: subject.sha256.map(sha256_hash).into_iter().collect(),
-        purl: Some(format!("pkg:generic/{}@{}", subject.name, subject.version.replace('+', "%2B"))),
+        purl: Some(subject.purl()),
         external_references: vec![Reference { r#type: "website", url: HOME.to_owned() }],
         properties,
         ..Item::default()
@@ -172,6 +175,7 @@ fn component(component: &Component) -> Item {
             Kind::Own => "crate of this product".to_owned(),
             Kind::Crate => "crate".to_owned(),
             Kind::Native => "native code".to_owned(),
+            Kind::Package => "package of a distribution".to_owned(),
         },
     }];
     properties.extend(contained_in.clone().map(|value| Property { name: "cairn:contained-in", value }));

@@ -1,4 +1,4 @@
-//! Bills of materials: what is in an archive, down to the C++ that no Rust tool sees.
+//! Bills of materials: what is in an archive or an image, down to the C++ that no Rust tool sees.
 //!
 //! [`Inventory`] gathers what each program is made of; [`cyclonedx`] and [`spdx`] write it for one artifact, and
 //! [`crate::licences`] writes the licence texts. The gates compare it with bytes: [`embedded_violations`] with the list
@@ -43,9 +43,11 @@ pub struct Subject<'a> {
     pub name: &'a str,
     /// Version of the product.
     pub version: &'a str,
-    /// File name of the artifact.
+    /// What kind of thing the artifact is.
+    pub form: Form<'a>,
+    /// File name of the artifact, or reference of the image.
     pub artifact: &'a str,
-    /// SHA-256 of the artifact, if it was made before its bill.
+    /// SHA-256 of the artifact, if it was made before its bill; of an image's manifest.
     pub sha256: Option<&'a str>,
     /// Rust's name of the platform.
     pub target: &'a str,
@@ -57,6 +59,39 @@ pub struct Subject<'a> {
     pub files: &'a [ShippedFile],
 }
 
+/// What kind of thing an artifact is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form<'a> {
+    /// A file that users download.
+    Archive,
+    /// An image that users pull from a registry.
+    Image {
+        /// Its architecture, by OCI's name.
+        architecture: &'a str,
+        /// Its tag.
+        tag: &'a str,
+    },
+}
+
+impl Subject<'_> {
+    /// Package URL of the artifact; that of an image has its digest as version.
+    fn purl(&self) -> String {
+        let Self { name, version, form, sha256, .. } = self;
+        match form {
+            Form::Archive => format!("pkg:generic/{name}@{}", in_purl(version)),
+            Form::Image { architecture, tag } => {
+                let digest = sha256.map(|sha256| format!("@sha256%3A{sha256}")).unwrap_or_default();
+                format!("pkg:oci/{name}{digest}?arch={architecture}&tag={}", in_purl(tag))
+            }
+        }
+    }
+}
+
+/// A version as it stands in a package URL, where `+` would mean a blank.
+pub(crate) fn in_purl(version: &str) -> String {
+    version.replace('+', "%2B")
+}
+
 /// A file in an artifact.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ShippedFile {
@@ -66,7 +101,7 @@ pub struct ShippedFile {
     pub sha1: String,
     /// SHA-256 of its bytes.
     pub sha256: String,
-    /// The package that it is the program of, if it is a program.
+    /// The package that it is the program of or a file of, if it is one.
     pub package: Option<String>,
 }
 
@@ -88,13 +123,13 @@ impl ShippedFile {
     }
 }
 
-/// Id of the crate that a file is the program of, if it is one.
+/// Id of the component that a file is the program of or a part of, if it is one.
 fn root_of<'a>(components: &'a Components, file: &ShippedFile) -> Option<&'a str> {
     let package = file.package.as_deref()?;
     components.roots.iter().map(String::as_str).find(|id| components.all.get(*id).is_some_and(|it| it.name == package))
 }
 
-/// The files of an archive, with the package of each that is a program; links and folders have no content.
+/// The files of an artifact, with the package of each that is of one; links and folders have no content.
 ///
 /// # Errors
 ///

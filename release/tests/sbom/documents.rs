@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use cairn_release::sbom::{Components, Subject, cyclonedx, shipped_files, spdx};
+use cairn_release::sbom::{Component, Components, Form, Kind, ShippedFile, Subject, cyclonedx, shipped_files, spdx};
 use cairn_release::tarball::{Entries, Entry};
 use serde_json::Value;
 
@@ -59,7 +59,26 @@ fn the_documents_fit_the_official_schemas() {
     check_schemas(&Tree::new().server(), &subject(&files()));
 }
 
-/// Otherwise the test above could pass because nothing is checked.
+#[test]
+fn the_documents_of_an_image_fit_the_official_schemas() {
+    let mut components = Tree::new().server();
+    let libc = Component {
+        name: "libc6".to_owned(),
+        version: "2.36-9+deb12u10".to_owned(),
+        kind: Kind::Package,
+        licence: Some("LGPL-2.1-or-later".to_owned()),
+        purl: "pkg:deb/debian/libc6@2.36-9%2Bdeb12u10?arch=amd64".to_owned(),
+        ..components.all["crate:helper@1.2.3"].clone()
+    };
+    components.add_beside(libc);
+    let mut files = files();
+    files.push(ShippedFile::read("lib/libc.so.6", b"libc".as_slice(), Some("libc6")).unwrap());
+    let form = Form::Image { architecture: "amd64", tag: "0.1.0-amd64" };
+    let image = Subject { form, artifact: "cairn:0.1.0-amd64", ..subject(&files) };
+    check_schemas(&components, &image);
+}
+
+/// Otherwise the tests above could pass because nothing is checked.
 #[test]
 fn the_official_schemas_refuse_other_documents() {
     let (server, files) = (Tree::new().server(), files());

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use cairn_release::sbom::{Components, Inventory, Request, ShippedFile, Subject, Toolchain};
+use cairn_release::sbom::{Components, Form, Inventory, Request, ShippedFile, Subject, Toolchain};
 use tempfile::TempDir;
 
 /// The platform of these tests.
@@ -189,6 +189,7 @@ pub(crate) fn subject(files: &[ShippedFile]) -> Subject<'_> {
     Subject {
         name: "cairn",
         version: "0.1.0",
+        form: Form::Archive,
         artifact: "cairn-0.1.0-linux-amd64.tar.gz",
         sha256: Some("5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"),
         target: TARGET,

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use cairn_release::licences::{self, Allowed};
+use cairn_release::oci::AUTHORITIES_CRATE;
 use cairn_release::sbom::{Inventory, Request};
 
 use crate::documents::check_schemas;
@@ -41,6 +42,16 @@ fn the_server_has_rocksdb_lz4_zstd_and_jemalloc_in_the_versions_of_the_lock_file
             "{id}"
         );
     }
+}
+
+/// Images have them from this crate, and their bills of materials name it.
+#[test]
+fn the_verifier_has_the_crate_of_the_certificate_authorities() {
+    let (root, builds) = (source_tree(), [["cairn-release"].as_slice()]);
+    let request = Request { root: &root, target: "x86_64-unknown-linux-gnu", builds: &builds, toolchains: &[] };
+    let all = Inventory::gather(&request).unwrap().of(&["cairn-release"]).unwrap();
+    let found = all.iter().find(|component| component.name == AUTHORITIES_CRATE).unwrap();
+    assert_eq!(found.licence.as_deref(), Some("CDLA-Permissive-2.0"));
 }
 
 #[test]

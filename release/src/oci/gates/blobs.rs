@@ -116,7 +116,7 @@ fn check_blob(layout: &Layout, descriptor: &Descriptor) -> Result<()> {
     Ok(())
 }
 
-/// The index of this version and each of its images have documents of all these types, in both ways of finding them.
+/// Each image of this version has documents of all these types that name it, in both ways of finding them.
 ///
 /// # Errors
 ///
@@ -132,11 +132,14 @@ pub fn referrers(dir: &Path, version: &str, artifact_types: &[&str]) -> Result<V
         }
     }
     let mut violations = Vec::new();
-    for subject in std::iter::once(top).chain(&images) {
+    for subject in &images {
         let listed = about.remove(&subject.digest).unwrap_or_default();
         let has = |wanted: &str| listed.iter().any(|entry| entry.artifact_type.as_deref() == Some(wanted));
         let missing = artifact_types.iter().filter(|wanted| !has(wanted));
         violations.extend(missing.map(|wanted| format!("nothing of type {wanted} is about {}", subject.digest)));
+        for entry in &listed {
+            violations.extend(silent_documents(&layout, entry, subject)?);
+        }
         let tag = fallback_tag(&subject.digest);
         let tagged = layout.tagged(&tag).map(|list| layout.document::<Index>(list)).transpose()?;
         if tagged.map(|list| list.manifests).unwrap_or_default() != listed {
@@ -144,6 +147,19 @@ pub fn referrers(dir: &Path, version: &str, artifact_types: &[&str]) -> Result<V
         }
     }
     violations.extend(about.into_keys().map(|digest| format!("{digest} has documents and is no image of {version}")));
+    Ok(violations)
+}
+
+/// The documents of a referrer that do not say, by its digest, what they are about: a copy that has lost its descriptor is
+/// about anything.
+fn silent_documents(layout: &Layout, referrer: &Descriptor, subject: &Descriptor) -> Result<Vec<String>> {
+    let sha256 = subject.sha256().with_context(|| format!("{:?} is no SHA-256 digest", subject.digest))?;
+    let mut violations = Vec::new();
+    for document in layout.document::<Manifest>(referrer)?.layers {
+        if !layout.document::<serde_json::Value>(&document)?.to_string().contains(sha256) {
+            violations.push(format!("the document {} about {} does not name it", document.digest, subject.digest));
+        }
+    }
     Ok(violations)
 }
 

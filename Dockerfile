@@ -1,6 +1,14 @@
-# The image of Cairn, built from this tree. It has what the released images have (release/src/oci), which a test checks.
+# An image of Cairn, built from this tree with the compilers of another image.
 #
-#   docker build --build-arg BUILDER=NAME --build-arg DIGEST=sha256:… --tag cairn .
+# As in the released images (release/src/oci), which tests check: how it is started and checked, its labels, users and
+# documents, and the processors (.cargo/config.toml) and pages that its programs are compiled for.
+#
+# Other than there: compiler, C library and C++ library are the builder's, so that there is no oldest glibc and no promise of
+# equal bytes; C++ has a stack protector if the builder's compiler does so by itself; no list of crates is in the programs, no
+# bill of materials beside the image; licence texts are those of all crates that were fetched, as they come, and not that of
+# Rust's own library; certificate authorities are Debian's.
+#
+#   docker build --build-arg BUILDER=NAME --build-arg DIGEST=sha256:… --build-arg REVISION="$(git rev-parse HEAD)" --tag cairn .
 #
 # BUILDER at DIGEST is an image with the compiler of rust-toolchain.toml, g++, libclang and Debian's ca-certificates. Neither has a
 # default: a tag says something else every week, and a digest of somebody's image would be a promise that we cannot keep.
@@ -15,7 +23,10 @@ ARG DIGEST
 FROM ${BUILDER}@${DIGEST} AS build
 WORKDIR /cairn
 COPY . .
-RUN cargo build --release --locked -p cairn-server -p cairn-ctl -p cairn-utl
+ARG REVISION
+# jemalloc's largest page is fixed when it is built; kernels for arm64 have pages of up to 64 KiB.
+ENV AARCH64_UNKNOWN_LINUX_GNU_JEMALLOC_SYS_WITH_LG_PAGE=16
+RUN ${REVISION:+env CAIRN_COMMIT=$REVISION} cargo build --release --locked -p cairn-server -p cairn-ctl -p cairn-utl
 # An empty image has no C library: what the programs need of the builder's comes along, with its licences.
 RUN set -eu; \
     mkdir -p /image/usr/bin /image/etc/ssl/certs /image/usr/share/doc/cairn /state/cairn; \
@@ -29,6 +40,10 @@ RUN set -eu; \
     ln -s cairnctl /image/usr/bin/etcdctl; \
     ln -s cairnutl /image/usr/bin/etcdutl; \
     cp /cairn/LICENSE /image/usr/share/doc/cairn/; \
+    cd "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; \
+    find . -type f '(' -iname 'licen[cs]e*' -o -iname 'copying*' -o -iname 'copyright*' -o -iname 'notice*' \
+        -o -iname 'unlicense*' ')' | sort | while read -r text; do printf '\n==== %s ====\n' "$text"; cat "$text"; done \
+        >/image/usr/share/doc/cairn/THIRD-PARTY-LICENSES.txt; \
     cp -L /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/; \
     printf 'root:x:0:0:root:/:/sbin/nologin\ncairn:x:65532:65532:cairn:/var/lib/cairn:/sbin/nologin\n' >/image/etc/passwd; \
     printf 'root:x:0:\ncairn:x:65532:\n' >/image/etc/group; \

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use cairn_release::licences;
+use cairn_release::machine::Machine;
+use cairn_release::plan::{Inputs, Plan, Scope};
 use serde_json::{Value, json};
 
 use crate::fixture::{facts, made};
@@ -106,6 +109,67 @@ fn it_takes_no_image_that_is_not_named_by_its_digest_and_downloads_nothing_but_l
         assert!(!arguments.contains("cargo ") || arguments.contains("--locked"), "{arguments}");
     }
     assert!(all.iter().all(|(word, _)| word != "ADD"), "ADD downloads");
+}
+
+/// The plan of the release.
+fn plan() -> Plan {
+    let inputs = Inputs {
+        cargo_toml: "[workspace]\n[workspace.package]\nversion = \"1.2.3\"\n".to_owned(),
+        release_toml: "sequence = 1\n".to_owned(),
+        commit: None,
+        source_date_epoch: 0,
+        scope: Scope::Full,
+    };
+    Plan::new(&inputs).unwrap()
+}
+
+/// Whether the first part of a path in the root of the tree is sent to the builder.
+fn is_sent(name: &str) -> bool {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.dockerignore")).unwrap();
+    text.lines().any(|line| line.strip_prefix('!') == Some(name))
+}
+
+#[test]
+fn its_programs_are_compiled_for_the_processors_and_pages_of_the_released_ones() {
+    assert!(is_sent(".cargo"), "the builder does not get the baseline");
+    let config = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cargo/config.toml")).unwrap();
+    let config: toml::Value = toml::from_str(&config).unwrap();
+    let all = instructions();
+    for target in plan().image_targets() {
+        let flags = config["target"][&target.triple]["rustflags"].as_array().unwrap();
+        assert_eq!(flags.iter().filter_map(toml::Value::as_str).collect::<Vec<_>>(), target.rustflags);
+        let platform = target.triple.to_uppercase().replace('-', "_");
+        let page = format!("{platform}_JEMALLOC_SYS_WITH_LG_PAGE={}", target.elf.page_bytes.ilog2());
+        // Without it jemalloc takes the builder's, which is right where there is one size.
+        let one_size = target.elf.machine == Machine::Amd64;
+        assert!(one_size || all.contains(&("ENV".to_owned(), page.clone())), "no {page}");
+    }
+}
+
+#[test]
+fn its_programs_name_the_commit_that_its_label_names() {
+    let all = instructions();
+    let build = all.iter().position(|(_, arguments)| arguments.contains("cargo build")).unwrap();
+    assert!(all[build].1.starts_with("${REVISION:+env CAIRN_COMMIT=$REVISION} "), "{}", all[build].1);
+    assert!(all[..build].contains(&("ARG".to_owned(), "REVISION".to_owned())), "the build does not get it");
+}
+
+#[test]
+fn everything_that_its_build_reads_is_sent_to_the_builder() {
+    let workspace = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml")).unwrap();
+    let workspace: toml::Value = toml::from_str(&workspace).unwrap();
+    let members = workspace["workspace"]["members"].as_array().unwrap().iter().filter_map(toml::Value::as_str);
+    for path in members.chain(["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "LICENSE"]) {
+        let top = path.split('/').next().unwrap();
+        assert!(is_sent(top), "{path}");
+    }
+}
+
+#[test]
+fn its_documents_are_those_of_the_released_image() {
+    let build: String = instructions().into_iter().filter(|(word, _)| word == "RUN").map(|(_, text)| text).collect();
+    assert!(build.contains("cp /cairn/LICENSE /image/usr/share/doc/cairn/;"), "{build}");
+    assert!(build.contains(&format!(">/image/usr/share/doc/cairn/{};", licences::FILE_NAME)), "{build}");
 }
 
 #[test]

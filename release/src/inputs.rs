@@ -3,6 +3,7 @@
 //! All else works without network. What is there already is kept, so that fetching can be cut off and started again.
 //! Left out: programs of the machine, which [`crate::doctor`] names.
 
+use std::env;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -23,6 +24,9 @@ pub const DEBIAN_RELEASE: &str = "bookworm";
 
 /// The Debian package of the C library.
 pub const LIBC_PACKAGE: &str = "libc6";
+
+/// Environment variable that asks for a version of [`LIBC_PACKAGE`]; else the newest goes into the images.
+pub const LIBC_VARIABLE: &str = "CAIRN_RELEASE_LIBC6_VERSION";
 
 /// The Debian source package that [`LIBC_PACKAGE`] is built from.
 const LIBC_SOURCE: &str = "glibc";
@@ -130,9 +134,15 @@ pub fn base_root(site: &Site) -> PathBuf {
     site.work.join("roots").join(DEBIAN_RELEASE)
 }
 
+/// The version that somebody asked for, such as `2.36-9+deb12u10`.
+fn wanted_libc() -> Option<String> {
+    env::var(LIBC_VARIABLE).ok().filter(|version| !version.is_empty())
+}
+
 /// The version is written last.
 fn has_runtime(site: &Site, target: &Target) -> bool {
-    libc_runtime(site, target).join("version").is_file()
+    let there = fs::read_to_string(libc_runtime(site, target).join("version")).ok();
+    there.is_some_and(|there| wanted_libc().is_none_or(|wanted| wanted == there))
 }
 
 fn runtimes_are_there(site: &Site) -> Result<bool> {
@@ -145,16 +155,20 @@ fn fetch_runtimes(site: &Site) -> Result<()> {
 }
 
 /// Downloads Debian's C library through apt, which checks its signature, and unpacks it.
+///
+/// Its version is not pinned: a security update must reach the images, and Debian keeps no other one. Materials name what
+/// was taken.
 fn fetch_runtime(site: &Site, target: &Target) -> Result<()> {
     let folder = libc_runtime(site, target);
     let scratch = tempfile::tempdir()?;
     let mut apt = process::clean_command(&require("apt-get", "the Debian package apt")?);
-    apt.args(["download", &format!("{LIBC_PACKAGE}:{}", target.arch.debian)]).current_dir(scratch.path());
+    let version = wanted_libc().map(|version| format!("={version}")).unwrap_or_default();
+    apt.args(["download", &format!("{LIBC_PACKAGE}:{}{version}", target.arch.debian)]).current_dir(scratch.path());
     process::output(&mut apt).context("cannot download the C library; `apt-get update` may help")?;
     let names = files::names_in(scratch.path())?;
     let name = names.iter().find(|name| name.ends_with(".deb")).context("apt-get download left no package")?;
     let deb = scratch.path().join(name);
-    files::create_folder(&folder)?;
+    files::empty_folder(&folder)?;
     let dpkg = require("dpkg-deb", "the Debian package dpkg")?;
     process::output(process::clean_command(&dpkg).arg("-x").arg(&deb).arg(&folder))?;
     let version = process::output(process::clean_command(&dpkg).arg("-f").arg(&deb).arg("Version"))?;

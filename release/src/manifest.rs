@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::is_sha256;
+use crate::gates::policy::GlibcVersion;
 use crate::plan::{ArtifactKind, PRODUCT, SIGNATURE_SUFFIX};
 
 /// File name of the manifest.
@@ -36,10 +37,42 @@ pub struct Manifest {
     pub sequence: u64,
     /// Commit that was released, if it was built from a git checkout.
     pub commit: Option<String>,
+    /// Git's id of that commit's tree; whoever unpacks the source archive can compute it.
+    pub tree: Option<String>,
     /// Seconds since 1970 that every artifact carries as its time.
     pub source_date_epoch: u64,
+    /// What the files' targets ask of a machine, in the order of the plan.
+    pub targets: Vec<Platform>,
+    /// The images of the OCI archive by tag, as its index has them: that over all architectures first.
+    pub images: Vec<Image>,
     /// Every published file but signatures and this manifest, sorted by name.
     pub files: Vec<Entry>,
+}
+
+/// What the programs of a target ask of a machine. Each line is held to the programs' bytes before the release is signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Platform {
+    /// Name of the target, as in file names.
+    pub name: String,
+    /// Rust's name of the platform.
+    pub triple: String,
+    /// Oldest glibc with which the programs start; none if they are static.
+    pub glibc: Option<GlibcVersion>,
+    /// Oldest processors.
+    pub cpu: String,
+    /// Bytes of the largest page of a kernel on which they run.
+    pub page_bytes: u64,
+}
+
+/// An image, or the index over the images of all architectures.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Image {
+    /// Its tag in any repository.
+    pub tag: String,
+    /// Its digest, by which registries and engines name it: `sha256:` and 64 hexadecimal digits.
+    pub digest: String,
 }
 
 /// One published file.

@@ -80,6 +80,8 @@ pub struct Inputs {
     pub release_toml: String,
     /// Commit that is released, if the tree is a git checkout.
     pub commit: Option<String>,
+    /// Git's id of the commit's tree.
+    pub tree: Option<String>,
     /// Seconds since 1970 that every artifact carries as its time.
     pub source_date_epoch: u64,
     /// How much of the release is made.
@@ -117,6 +119,8 @@ pub struct Plan {
     pub sequence: u64,
     /// Commit that is released; none outside a git checkout.
     pub commit: Option<String>,
+    /// Git's id of the commit's tree.
+    pub tree: Option<String>,
     /// Seconds since 1970 that every artifact carries as its time.
     pub source_date_epoch: u64,
     /// What is built for.
@@ -396,6 +400,7 @@ impl Plan {
             version,
             sequence: release.sequence,
             commit: inputs.commit.clone(),
+            tree: inputs.tree.clone(),
             source_date_epoch: inputs.source_date_epoch,
             targets,
             artifacts,

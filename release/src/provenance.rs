@@ -53,7 +53,7 @@ pub struct Build {
     pub internal: BTreeMap<String, String>,
     /// What went in besides the commit: the lock file, toolchains, packagers.
     pub materials: Vec<Material>,
-    /// File name and SHA-256 of what came out.
+    /// Name and SHA-256 of what came out: of files, and of images' manifests by `cairn:TAG`.
     pub subjects: BTreeMap<String, String>,
 }
 

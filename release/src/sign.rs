@@ -14,8 +14,9 @@ use crate::comment::TrustedComment;
 use crate::digest::digest_file;
 use crate::files::{self, FILE_MODE};
 use crate::keys::SigningKey;
-use crate::manifest::{Entry, MANIFEST_NAME, Manifest, SCHEMA, SUMS_NAME};
-use crate::plan::{ArtifactKind, Plan, SIGNATURE_SUFFIX};
+use crate::manifest::{Entry, MANIFEST_NAME, Manifest, Platform, SCHEMA, SUMS_NAME};
+use crate::oci;
+use crate::plan::{ArtifactKind, Plan, SIGNATURE_SUFFIX, Target};
 
 /// Writes the manifest and all signatures into the release folder.
 ///
@@ -58,13 +59,25 @@ fn manifest(plan: &Plan, dir: &Path) -> Result<Manifest> {
         entries.push(Entry { name: name.to_owned(), kind, target, size: digest.size, sha256: digest.sha256 });
     }
     entries.sort_by(|a, b| a.name.cmp(&b.name));
+    let platform = |target: &Target| Platform {
+        name: target.name.clone(),
+        triple: target.triple.clone(),
+        glibc: target.glibc_floor().cloned(),
+        cpu: target.cpu_baseline.clone(),
+        page_bytes: target.elf.page_bytes,
+    };
+    let archive = plan.artifacts_of(ArtifactKind::OciArchive).next();
+    let images = archive.map(|archive| oci::images_in_archive(&dir.join(&archive.name))).transpose()?;
     Ok(Manifest {
         schema: SCHEMA,
         product: plan.product.clone(),
         version: plan.version.clone(),
         sequence: plan.sequence,
         commit: plan.commit.clone(),
+        tree: plan.tree.clone(),
         source_date_epoch: plan.source_date_epoch,
+        targets: plan.targets.iter().map(platform).collect(),
+        images: images.unwrap_or_default(),
         files: entries,
     })
 }

@@ -1,7 +1,7 @@
 //! Checks a release folder as its users do: offline, with a public key and a version that they got elsewhere.
 //!
 //! Everything in the folder is compared with everything else: the manifest's signature, each file's name, size, hash,
-//! signature and trusted comment, `SHA256SUMS`, and the list of names. The first difference is returned as a
+//! signature and trusted comment, `SHA256SUMS`, the digests of images, and the list of names. The first difference is returned as a
 //! [`Refusal`]; each kind has an exit code of its own, which never changes its meaning.
 
 use std::fs::File;
@@ -15,6 +15,7 @@ use crate::comment::TrustedComment;
 use crate::digest::{Digest, digest_with};
 use crate::files;
 use crate::manifest::{Entry, MANIFEST_NAME, Manifest, SUMS_NAME};
+use crate::oci;
 use crate::plan::{ArtifactKind, PRODUCT, SIGNATURE_SUFFIX};
 
 /// Most bytes of a key, a signature, `SHA256SUMS` or `release.json`: larger ones are refused unread.
@@ -171,6 +172,7 @@ pub fn verify(request: &Request<'_>) -> Result<Manifest, Refusal> {
         folder.check_entry(entry, manifest.sequence)?;
     }
     folder.check_sums(&manifest)?;
+    folder.check_images(&manifest)?;
     Ok(manifest)
 }
 
@@ -231,6 +233,18 @@ impl Folder<'_> {
         let mut wanted: Vec<_> = entries.map(|entry| (entry.name.clone(), entry.sha256.clone())).collect();
         wanted.sort();
         if listed == wanted { Ok(()) } else { Err(bad(format!("it differs from {MANIFEST_NAME}"))) }
+    }
+
+    /// Holds the images of the OCI archive to the manifest, whose digests users compare with what they pull.
+    fn check_images(&self, manifest: &Manifest) -> Result<(), Refusal> {
+        let bad = |why| Refusal::BadManifest { file: MANIFEST_NAME, why };
+        let archive = manifest.files.iter().find(|entry| entry.kind == ArtifactKind::OciArchive);
+        let found = archive.map(|entry| oci::images_in_archive(&self.dir.join(&entry.name))).transpose();
+        let found = found.map_err(|e| bad(format!("its images cannot be read: {e:#}")))?;
+        if found.unwrap_or_default() == manifest.images {
+            return Ok(());
+        }
+        Err(bad("it lists other images than the archive of images has".to_owned()))
     }
 
     /// Checks content against signature and comment, and the comment against name, product and version.

@@ -40,6 +40,7 @@ pub fn plan(root: &Path, scope: Scope) -> Result<Plan> {
         cargo_toml: read(root, "Cargo.toml")?,
         release_toml: read(root, "release/release.toml")?,
         commit: commit.ok(),
+        tree: git(root, &["rev-parse", "HEAD^{tree}"]).ok(),
         source_date_epoch,
         scope,
     };

@@ -4,16 +4,19 @@
 //! there is one. The blobs are in the file once.
 
 use std::fs::{self, File};
+use std::io::Read as _;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::Facts;
-use super::layout::{INDEX_FILE, LAYOUT_FILE, Layout};
-use super::spec::{Descriptor, DockerImage, Manifest};
+use super::annotations::REF_NAME;
+use super::layout::{INDEX_FILE, LAYOUT_FILE, Layout, MAX_DOCUMENT_BYTES};
+use super::spec::{Descriptor, DockerImage, Index, Manifest};
 use super::write::image_tag;
 use crate::files::{self, FILE_MODE};
 use crate::machine::Machine;
+use crate::manifest;
 use crate::plan::PRODUCT;
 use crate::tarball::{self, Entries, Entry};
 
@@ -40,6 +43,30 @@ pub fn write_archive(layout: &Path, facts: &Facts, file: &Path) -> Result<()> {
         tarball::write_tar(writer, "", &entries, facts.source_date_epoch)?;
         Ok(())
     })
+}
+
+/// What such a file has under tags for users: the index and its images, in the order of the layout.
+///
+/// # Errors
+///
+/// The file cannot be read, or has no index of a layout.
+pub fn images_in_archive(file: &Path) -> Result<Vec<manifest::Image>> {
+    let open = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
+    for entry in tar::Archive::new(open).entries_with_seek()? {
+        let entry = entry?;
+        if entry.path()? != Path::new(INDEX_FILE) {
+            continue;
+        }
+        let index: Index = serde_json::from_reader(entry.take(MAX_DOCUMENT_BYTES))
+            .with_context(|| format!("{INDEX_FILE} of {} is no image index", file.display()))?;
+        // The other tags are for registries without referrers.
+        let named = index.manifests.into_iter().filter_map(|mut entry| {
+            let tag = entry.annotations.remove(REF_NAME)?;
+            (!tag.starts_with("sha256-")).then_some(manifest::Image { tag, digest: entry.digest })
+        });
+        return Ok(named.collect());
+    }
+    bail!("{} has no {INDEX_FILE}", file.display())
 }
 
 /// What `manifest.json` has to say of a layout.

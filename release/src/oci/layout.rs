@@ -18,7 +18,7 @@ pub(super) const LAYOUT_FILE: &str = "oci-layout";
 pub(super) const INDEX_FILE: &str = "index.json";
 
 /// Most bytes of a document.
-const MAX_DOCUMENT_BYTES: u64 = 4 << 20;
+pub(super) const MAX_DOCUMENT_BYTES: u64 = 4 << 20;
 
 /// An OCI layout on disk.
 #[derive(Debug)]

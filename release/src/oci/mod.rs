@@ -20,7 +20,7 @@ pub mod spec;
 mod write;
 
 pub use annotations::{Facts, REF_NAME, RUNTIME};
-pub use archive::{unpack_archive, write_archive};
+pub use archive::{images_in_archive, unpack_archive, write_archive};
 pub use bill::{AUTHORITIES_CRATE, BILL_TYPES, Parts, bills};
 pub use layout::Layout;
 pub use rootfs::{CA_BUNDLE, DATA_FOLDER, PROGRAMS, STATE_FOLDER, USER_ID};

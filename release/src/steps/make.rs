@@ -407,6 +407,11 @@ pub(crate) fn provenance(site: &Site) -> Result<String> {
     for other in site.plan.artifacts.iter().filter(|other| other.kind != ArtifactKind::Provenance) {
         subjects.insert(other.name.clone(), digest_file(&site.path_of(other))?.sha256);
     }
+    // Who pulls an image has its digest, and no file.
+    for image in oci::images_in_archive(&site.path(ArtifactKind::OciArchive, None))? {
+        let sha256 = image.digest.strip_prefix("sha256:").context("an image has no SHA-256 digest")?;
+        subjects.insert(format!("{}:{}", site.plan.product, image.tag), sha256.to_owned());
+    }
     let mut internal = BTreeMap::new();
     for target in &site.plan.targets {
         internal.insert(format!("{} rustflags", target.name), target.rustflags.join(" "));

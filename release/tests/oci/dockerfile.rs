@@ -117,6 +117,7 @@ fn plan() -> Plan {
         cargo_toml: "[workspace]\n[workspace.package]\nversion = \"1.2.3\"\n".to_owned(),
         release_toml: "sequence = 1\n".to_owned(),
         commit: None,
+        tree: None,
         source_date_epoch: 0,
         scope: Scope::Full,
     };

@@ -9,7 +9,9 @@ use cairn_release::archive::{self, Parts};
 use cairn_release::digest::digest_file;
 use cairn_release::keys::{self, SigningKey};
 use cairn_release::plan::{ArtifactKind, Inputs, Plan, Scope, file_names};
+use cairn_release::tarball::{self, Entries, Entry};
 use cairn_release::{checksum, sign};
+use serde_json::json;
 use tempfile::TempDir;
 
 /// Time of all artifacts in these tests.
@@ -43,6 +45,7 @@ pub(crate) fn plan_within(scope: Scope, version: &str, sequence: u64) -> Plan {
         cargo_toml: format!("[workspace]\n[workspace.package]\nversion = \"{version}\"\n"),
         release_toml: format!("sequence = {sequence}\n"),
         commit: Some("0123456789abcdef0123456789abcdef01234567".to_owned()),
+        tree: Some("89abcdef0123456789abcdef0123456789abcdef".to_owned()),
         source_date_epoch: EPOCH,
         scope,
     })
@@ -53,6 +56,17 @@ pub(crate) fn plan_within(scope: Scope, version: &str, sequence: u64) -> Plan {
 pub(crate) fn small_plan_of(version: &str, sequence: u64) -> Plan {
     let mut plan = plan_of(version, sequence);
     plan.artifacts.retain(|artifact| artifact.kind == ArtifactKind::Archive);
+    plan.files = file_names(&plan.artifacts);
+    plan
+}
+
+/// The usual plan with the archive of images.
+pub(crate) fn plan_with_images() -> Plan {
+    let mut plan = plan_of(VERSION, 7);
+    let kinds = [ArtifactKind::Archive, ArtifactKind::OciArchive];
+    plan.artifacts.retain(|artifact| kinds.contains(&artifact.kind));
+    // The programs' archive is the one that the fixture makes.
+    plan.artifacts.sort_by_key(|artifact| artifact.kind);
     plan.files = file_names(&plan.artifacts);
     plan
 }
@@ -70,6 +84,20 @@ pub(crate) fn with_parts<T>(bin_dir: &Path, act: impl FnOnce(&Parts<'_>) -> T) -
     let (root, docs) = (source_tree(), bin_dir.with_extension("docs"));
     let licences = bin_dir.with_extension("licences");
     act(&Parts { root: &root, programs: bin_dir.to_owned(), docs: &docs, licences })
+}
+
+/// Writes an archive of images that has nothing but the list of them.
+fn make_images(path: &Path) {
+    let image = |tag: &str, digit: &str| {
+        let digest = format!("sha256:{}", digit.repeat(64));
+        let annotations = json!({ "org.opencontainers.image.ref.name": tag });
+        json!({ "mediaType": "application/json", "digest": digest, "size": 1, "annotations": annotations })
+    };
+    let list = image(&format!("sha256-{}", "2".repeat(64)), "3");
+    let images = [image(VERSION, "1"), image(&format!("{VERSION}-amd64"), "2"), list];
+    let index = json!({ "schemaVersion": 2, "mediaType": "application/json", "manifests": images }).to_string();
+    let entries = Entries::from([("index.json".to_owned(), Entry::Bytes(0o644, index.into_bytes()))]);
+    tarball::write_tar(fs::File::create(path).unwrap(), "", &entries, EPOCH).unwrap();
 }
 
 /// The usual plan of few files.
@@ -137,6 +165,7 @@ impl Release {
         let bin_dir = scratch.path().join("bin");
         make_programs(&bin_dir, &plan.version);
         make_archive(&plan, &bin_dir, &dir).unwrap();
+        plan.artifacts_of(ArtifactKind::OciArchive).for_each(|artifact| make_images(&dir.join(&artifact.name)));
         checksum::checksum(&plan, &dir).unwrap();
         let (public_key, key) = new_key(scratch.path(), "first");
         Self { scratch, plan, dir, public_key, key }

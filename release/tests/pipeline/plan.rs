@@ -13,6 +13,7 @@ fn inputs(version: &str, scope: Scope) -> Inputs {
         cargo_toml: format!("[workspace.package]\nversion = \"{version}\"\n"),
         release_toml: "sequence = 7\n".to_owned(),
         commit: Some("0123456789abcdef0123456789abcdef01234567".to_owned()),
+        tree: Some("89abcdef0123456789abcdef0123456789abcdef".to_owned()),
         source_date_epoch: EPOCH,
         scope,
     }

@@ -8,7 +8,7 @@ use cairn_release::digest::digest_file;
 use cairn_release::manifest::Manifest;
 use cairn_release::{checksum, sign};
 
-use crate::fixture::{Release, minisign, plan};
+use crate::fixture::{Release, minisign, plan, plan_with_images};
 
 #[test]
 fn sha256sum_accepts_the_sums() {
@@ -62,6 +62,22 @@ fn the_manifest_lists_every_file_but_itself_and_signatures() {
         assert_eq!((entry.size, entry.sha256), (digest.size, digest.sha256), "{}", entry.name);
     }
     assert_eq!((manifest.version.as_str(), manifest.sequence), ("1.2.3", 7));
+}
+
+#[test]
+fn the_manifest_says_what_the_programs_ask_of_a_machine_and_which_images_there_are() {
+    let release = Release::unsigned(plan_with_images());
+    sign::sign(&release.plan, &release.dir, &release.key).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&fs::read(release.file("release.json")).unwrap()).unwrap();
+    assert_eq!(manifest["tree"], "89abcdef0123456789abcdef0123456789abcdef");
+    let amd64 = serde_json::json!({
+        "name": "linux-amd64", "triple": "x86_64-unknown-linux-gnu", "glibc": "2.28", "cpu": "x86-64-v2", "page_bytes": 4096,
+    });
+    assert_eq!(manifest["targets"], serde_json::json!([amd64]));
+    let [index, image] = ["1", "2"].map(|digit| format!("sha256:{}", digit.repeat(64)));
+    let images = serde_json::json!([{"tag": "1.2.3", "digest": index}, {"tag": "1.2.3-amd64", "digest": image}]);
+    assert_eq!(manifest["images"], images);
+    crate::verifying::accept(&release);
 }
 
 #[test]

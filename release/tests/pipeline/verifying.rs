@@ -8,7 +8,7 @@ use std::process::Command;
 use cairn_release::digest::digest_file;
 use cairn_release::sign;
 
-use crate::fixture::{Release, VERSION, new_key, sign_raw, small_plan_of};
+use crate::fixture::{Release, VERSION, new_key, plan_with_images, sign_raw, small_plan_of};
 
 /// Runs the program; returns exit code and standard error.
 fn run(dir: &Path, public_key: &Path, version: &str, more: &[&str]) -> (i32, String) {
@@ -187,6 +187,17 @@ fn a_signed_manifest_that_lists_another_hash_or_size_is_refused_with_17() {
         release.replace_signed("release.json", &bad);
         refuse(&release, 17, "size or hash of SHA256SUMS");
     }
+}
+
+#[test]
+fn a_signed_manifest_that_lists_other_images_than_there_are_is_refused_with_17() {
+    let release = Release::unsigned(plan_with_images());
+    sign::sign(&release.plan, &release.dir, &release.key).unwrap();
+    let good = fs::read_to_string(release.file("release.json")).unwrap();
+    let digest = format!("sha256:{}", "1".repeat(64));
+    assert!(good.contains(&digest), "{good}");
+    release.replace_signed("release.json", &good.replace(&digest, &format!("sha256:{}", "4".repeat(64))));
+    refuse(&release, 17, "it lists other images than the archive of images has");
 }
 
 #[test]

@@ -101,7 +101,10 @@ impl Maker {
             version: version.to_owned(),
             sequence,
             commit: Some("0123456789abcdef0123456789abcdef01234567".to_owned()),
+            tree: None,
             source_date_epoch: EPOCH,
+            targets: Vec::new(),
+            images: Vec::new(),
             files: vec![
                 entry(SUMS_NAME.to_owned(), ArtifactKind::Checksums, None),
                 archive_of("linux-amd64"),

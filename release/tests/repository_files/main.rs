@@ -39,6 +39,7 @@ fn full_plan(version: &str) -> Plan {
         cargo_toml: format!("[workspace.package]\nversion = \"{version}\"\n"),
         release_toml: "sequence = 1\n".to_owned(),
         commit: None,
+        tree: None,
         source_date_epoch: 0,
         scope: Scope::Full,
     };

@@ -7,23 +7,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail};
-use object::elf::FileHeader64;
-use object::read::elf::{Dyn, FileHeader, SectionHeader};
-use object::{Endianness, elf};
 
 use super::Format;
+use crate::gates::elf::ElfFacts;
+use crate::gates::policy::GLIBC_LIBRARIES;
 use crate::machine::Machine;
 
 /// Libraries that belong to glibc; its loader is one of them.
-const GLIBC_LIBRARIES: [&str; 7] = [
-    "libc.so.6",
-    "libm.so.6",
-    "libpthread.so.0",
-    "libdl.so.2",
-    "librt.so.1",
-    "ld-linux-x86-64.so.2",
-    "ld-linux-aarch64.so.1",
-];
+fn glibc_libraries() -> impl Iterator<Item = &'static str> {
+    GLIBC_LIBRARIES.into_iter().chain(Machine::ALL.map(Machine::loader))
+}
 
 /// First GCC whose libstdc++ has a symbol version, for the versions that are in use; older ones every host has.
 const GLIBCXX_OF_GCC: [(&str, u32); 8] = [
@@ -43,8 +36,7 @@ const GLIBCXX_OF_GCC: [(&str, u32); 8] = [
 ///
 /// It is no readable 64-bit ELF.
 pub fn machine_of_elf(data: &[u8]) -> Result<Option<Machine>> {
-    let header = FileHeader64::<Endianness>::parse(data).context("it is no 64-bit ELF")?;
-    Ok(Machine::of_elf_number(header.e_machine(header.endian()?).0))
+    Ok(Machine::of_elf_number(ElfFacts::read(data)?.machine))
 }
 
 /// Libraries that a program loads, and of each the symbol versions that it must have.
@@ -60,27 +52,13 @@ impl Needs {
     ///
     /// It is no readable 64-bit ELF.
     pub fn of_elf(data: &[u8]) -> Result<Self> {
-        let header = FileHeader64::<Endianness>::parse(data).context("it is no 64-bit ELF")?;
-        let endian = header.endian()?;
-        let sections = header.sections(endian, data)?;
+        let dynamic = ElfFacts::read(data)?.dynamic.unwrap_or_default();
         let mut needs = Self::default();
-        if let Some((dynamic, strings)) = sections.dynamic(endian, data)? {
-            let strings = sections.strings(endian, data, strings)?;
-            for entry in dynamic.iter().filter(|entry| entry.tag(endian) == elf::DT_NEEDED) {
-                let name = entry.string(endian, strings)?;
-                needs.libraries.entry(String::from_utf8(name.to_vec())?).or_default();
-            }
+        for library in dynamic.needed {
+            needs.libraries.entry(library).or_default();
         }
-        for section in sections.iter() {
-            let Some((mut libraries, strings)) = section.gnu_verneed(endian, data)? else { continue };
-            let strings = sections.strings(endian, data, strings)?;
-            while let Some((library, mut versions)) = libraries.next()? {
-                let library = String::from_utf8(library.file(endian, strings)?.to_vec())?;
-                let of_library = needs.libraries.entry(library).or_default();
-                while let Some(version) = versions.next()? {
-                    of_library.insert(String::from_utf8(version.name(endian, strings)?.to_vec())?);
-                }
-            }
+        for required in dynamic.required {
+            needs.libraries.entry(required.library).or_default().insert(required.version);
         }
         Ok(needs)
     }
@@ -111,7 +89,7 @@ impl Needs {
                 _ => format!("glibc>={major}.{minor}"),
             });
         }
-        for library in self.libraries.keys().filter(|library| !GLIBC_LIBRARIES.contains(&library.as_str())) {
+        for library in self.libraries.keys().filter(|library| !glibc_libraries().any(|of_glibc| of_glibc == *library)) {
             let dependency = match (library.as_str(), format) {
                 ("libstdc++.so.6", Format::Deb) => format!("libstdc++6 (>= {})", self.oldest_gcc()?),
                 ("libgcc_s.so.1", Format::Deb) => "libgcc-s1".to_owned(),
@@ -136,7 +114,7 @@ impl Needs {
     /// The glibc that all versioned symbols are in; none for a program without glibc.
     fn highest_glibc(&self) -> Result<Option<(u32, u32)>> {
         let mut highest = None;
-        for library in GLIBC_LIBRARIES {
+        for library in glibc_libraries() {
             let Some(versions) = self.libraries.get(library) else { continue };
             for version in versions {
                 highest = highest.max(Some(glibc_version(version).with_context(|| format!("{library} {version}"))?));

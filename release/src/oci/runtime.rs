@@ -9,11 +9,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use object::Object as _;
-use object::elf::DT_NEEDED;
-use object::read::elf::{ElfFile64, ProgramHeader as _};
 
 use crate::files::{EXECUTABLE_MODE, FILE_MODE};
+use crate::gates::elf::ElfFacts;
 use crate::machine::Machine;
 use crate::sbom::Component;
 use crate::tarball::{Entries, Entry};
@@ -51,24 +49,10 @@ impl Linkage {
     ///
     /// It is none, or one for another machine.
     pub fn read(bytes: &[u8], machine: Machine) -> Result<Self> {
-        let file = ElfFile64::<object::Endianness>::parse(bytes).context("no 64-bit ELF file")?;
-        let expected = match machine {
-            Machine::Amd64 => object::Architecture::X86_64,
-            Machine::Arm64 => object::Architecture::Aarch64,
-        };
-        ensure!(file.architecture() == expected, "built for {:?}, not for {expected:?}", file.architecture());
-        let mut interpreter = None;
-        for header in file.elf_program_headers() {
-            if let Some(path) = header.interpreter(file.endian(), bytes)? {
-                interpreter = Some(String::from_utf8(path.to_vec()).context("the path of the loader is no text")?);
-            }
-        }
-        let dynamic = file.elf_dynamic_table()?;
-        let needed = dynamic.iter().filter(|entry| entry.tag == DT_NEEDED).map(|entry| {
-            String::from_utf8(dynamic.string(entry)?.to_vec()).context("the name of a library is no text")
-        });
-        let needed = needed.collect::<Result<_>>()?;
-        Ok(Self { interpreter, needed })
+        let facts = ElfFacts::read(bytes)?;
+        let found = Machine::of_elf_number(facts.machine).map_or("another machine", Machine::debian);
+        ensure!(found == machine.debian(), "built for {found}, not for {machine}");
+        Ok(Self { interpreter: facts.interpreter, needed: facts.dynamic.unwrap_or_default().needed })
     }
 }
 

@@ -191,7 +191,7 @@ fn a_program_for_another_architecture_and_one_without_its_libraries_are_found() 
     let made = made();
     let program = crate::fixture::static_program(Machine::Arm64);
     add_file(&made, "usr/bin/tool", Entry::Bytes(0o755, program));
-    assert_eq!(only(images(&made)), "amd64: usr/bin/tool: built for Aarch64, not for X86_64");
+    assert_eq!(only(images(&made)), "amd64: usr/bin/tool: built for arm64, not for amd64");
     if cfg!(target_arch = "x86_64") {
         let made = crate::fixture::made();
         add_file(&made, "usr/bin/tool", Entry::Bytes(0o755, fs::read(std::env::current_exe().unwrap()).unwrap()));

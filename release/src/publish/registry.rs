@@ -125,6 +125,12 @@ impl Target for Registry {
             return Err(input("the version cannot be a tag: it is too long or has a '+'"));
         }
         let layout = Layout::read(dir, &tag)?;
+        // The layout has no signature of its own.
+        let signed = release.manifest.images.iter().find(|image| image.tag == tag);
+        if let Some(signed) = signed.filter(|signed| signed.digest != layout.top) {
+            let why = format!("{} is {}, and release.json names {}", dir.display(), layout.top, signed.digest);
+            return Err(input(&format!("the image layout is not the release's: {why}")));
+        }
         let mut steps: Vec<Box<dyn Step + 'a>> = Vec::new();
         for file in layout.blobs {
             steps.push(Box::new(BlobStep { registry: self, file }));

@@ -10,8 +10,9 @@ use std::thread;
 use std::time::Instant;
 
 use cairn_release::digest::digest_with;
+use cairn_release::manifest::{Image, MANIFEST_NAME, Manifest};
 use cairn_release::process::{POLL, RUN_LIMIT, clean_command, find_program, output};
-use cairn_release::publish::{Error, Login, Registry, Secret, Target};
+use cairn_release::publish::{Error, Login, Registry, Secret, Target, Verified};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -398,6 +399,24 @@ fn a_registry_that_wants_a_token_is_given_one_from_where_it_says() {
     let registry = Registry::new(&server.url, "cairn/cairnd", client(), login).unwrap();
     let error = made(&maker, "second").dry_run(&registry).unwrap_err();
     assert!(error.to_string().contains("others can listen"), "{error}");
+}
+
+#[test]
+fn a_layout_of_other_images_than_the_signed_list_names_is_not_pushed() {
+    let maker = Maker::new();
+    let made = made(&maker, "right");
+    let registry = Registry::new("http://127.0.0.1:1", "cairn/cairnd", client(), Login::Anonymous).unwrap();
+    let steps_for = |digest: String| {
+        let mut manifest = Manifest::parse(&fs::read(made.dir.join(MANIFEST_NAME)).unwrap()).unwrap();
+        manifest.images.push(Image { tag: VERSION.to_owned(), digest });
+        let version = semver::Version::parse(VERSION).unwrap();
+        let layout = made.layout.clone();
+        let verified = Verified { manifest, version, files: Vec::new(), trees: Vec::new(), layout };
+        registry.steps(&verified).map(|steps| steps.len()).map_err(|e| e.to_string())
+    };
+    assert!(steps_for(top(&made).0).unwrap() > 1);
+    let error = steps_for(format!("sha256:{}", "0".repeat(64))).unwrap_err();
+    assert!(error.contains("the image layout is not the release's"), "{error}");
 }
 
 #[test]

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::dsse::{self, EnvelopeError, VerifyingKey};
 use crate::keys::SigningKey;
-use crate::sbom::{HOME, sha256};
+use crate::plan::HOME;
+use crate::sbom::sha256;
 
 /// End of the file name of a provenance.
 pub const SUFFIX: &str = ".intoto.jsonl";

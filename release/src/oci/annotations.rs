@@ -1,8 +1,7 @@
 //! The facts that every document of an image carries, as `org.opencontainers.image` annotations and labels.
 
-use std::time::{Duration, UNIX_EPOCH};
-
-use crate::plan::PRODUCT;
+use crate::date::rfc3339;
+use crate::plan::{HOME, PRODUCT};
 
 use super::spec::Annotations;
 
@@ -50,7 +49,6 @@ impl Facts {
     /// The facts of a release of this product.
     #[must_use]
     pub fn new(version: &str, revision: Option<&str>, source_date_epoch: u64) -> Self {
-        let home = "https://cairn.example";
         Self {
             version: version.to_owned(),
             revision: revision.map(str::to_owned),
@@ -58,9 +56,9 @@ impl Facts {
             authors: "The Cairn authors".to_owned(),
             vendor: "The Cairn authors".to_owned(),
             licenses: "Apache-2.0".to_owned(),
-            url: home.to_owned(),
-            documentation: format!("{home}/docs"),
-            source: format!("{home}/source"),
+            url: HOME.to_owned(),
+            documentation: format!("{HOME}/docs"),
+            source: format!("{HOME}/source"),
             description: "A replicated key-value store that speaks the etcd v3 API".to_owned(),
         }
     }
@@ -68,8 +66,7 @@ impl Facts {
     /// The time as RFC 3339 has it.
     #[must_use]
     pub fn created(&self) -> String {
-        let time = UNIX_EPOCH + Duration::from_secs(self.source_date_epoch);
-        humantime::format_rfc3339_seconds(time).to_string()
+        rfc3339(self.source_date_epoch)
     }
 
     /// The annotations of the index and of every image, and the labels of every configuration.

@@ -17,10 +17,10 @@ use super::tree::{Role, Tree};
 use super::{Error, Found, LocalFile, Part, Step, Verified, compare};
 use crate::digest::{Digest, digest_with};
 use crate::manifest::MANIFEST_NAME;
-use crate::plan::PRODUCT;
+use crate::plan::{HOME, PRODUCT};
 
 /// Address of the site, as users know it.
-pub const SITE_URL: &str = "https://cairn.example";
+pub const SITE_URL: &str = HOME;
 
 /// Most attempts to move a pointer that somebody else moves at the same time.
 const MAX_MOVES: u32 = 5;

@@ -5,7 +5,9 @@
 
 use serde::Serialize;
 
-use super::{Component, Components, Form, HOME, Kind, ShippedFile, Subject, rfc3339, sha256, to_json};
+use super::{Component, Components, Form, Kind, ShippedFile, Subject, sha256, to_json};
+use crate::date::rfc3339;
+use crate::plan::HOME;
 
 /// End of the file name of such a document.
 pub const SUFFIX: &str = ".cdx.json";

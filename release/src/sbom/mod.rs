@@ -27,15 +27,6 @@ pub use native::{Catalogue, NATIVE_TOML, Toolchain};
 use crate::digest::digest_with;
 use crate::tarball::{Entries, Entry};
 
-/// Home of the project, the root of the names that the documents need.
-pub const HOME: &str = "https://cairn.example";
-
-/// Days of the era of 400 years after which the calendar repeats.
-const ERA_DAYS: u64 = 146_097;
-
-/// Seconds of a day.
-const DAY_SECONDS: u64 = 86_400;
-
 /// The artifact that a bill of materials is about.
 #[derive(Debug, Clone)]
 pub struct Subject<'a> {
@@ -164,27 +155,6 @@ pub fn embedded_violations(program: &str, components: &Components, embedded: &[(
     lacking.chain(extra).collect()
 }
 
-/// A time in the form that both formats want: `2026-01-31T23:59:59Z`.
-#[must_use]
-pub fn rfc3339(epoch: u64) -> String {
-    let (days, seconds) = (epoch / DAY_SECONDS, epoch % DAY_SECONDS);
-    let (year, month, day) = date(days);
-    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
-/// The date so many days after 1970-01-01. Years begin in March here, so that the leap day is a year's last.
-fn date(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let (era, day) = (days / ERA_DAYS, days % ERA_DAYS);
-    let year = (day - day / 1460 + day / 36_524 - day / (ERA_DAYS - 1)) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (month, later) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    (era * 400 + year + later, month, day)
-}
-
 fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::new(), |mut text, byte| {
@@ -203,24 +173,4 @@ pub(crate) fn to_json(document: &impl serde::Serialize) -> Vec<u8> {
     let mut json = serde_json::to_vec_pretty(document).expect("a document has only strings, numbers and lists");
     json.push(b'\n');
     json
-}
-
-#[cfg(test)]
-mod tests {
-    use super::rfc3339;
-
-    #[test]
-    fn times_are_those_of_the_calendar() {
-        for (epoch, text) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (951_782_399, "2000-02-28T23:59:59Z"),
-            (951_782_400, "2000-02-29T00:00:00Z"),
-            (951_868_800, "2000-03-01T00:00:00Z"),
-            (1_700_000_000, "2023-11-14T22:13:20Z"),
-            (1_709_164_800, "2024-02-29T00:00:00Z"),
-            (4_107_542_400, "2100-03-01T00:00:00Z"),
-        ] {
-            assert_eq!(rfc3339(epoch), text);
-        }
-    }
 }

@@ -8,7 +8,9 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::{Component, Components, Form, HOME, Kind, Subject, rfc3339, sha256, to_json};
+use super::{Component, Components, Form, Kind, Subject, sha256, to_json};
+use crate::date::rfc3339;
+use crate::plan::HOME;
 
 /// End of the file name of such a document.
 pub const SUFFIX: &str = ".spdx.json";

@@ -37,7 +37,7 @@ fn layout(scratch: &Path, server: &str, client: &str) -> PathBuf {
     let runtime = Some(host_runtime(&scratch.join("libc")));
     let dir = scratch.join("layout");
     let image = Image { machine: host(), programs, runtime, documents: BTreeMap::new() };
-    write_layout(&dir, &facts(), &[image], |subject| Ok(sbom(subject))).unwrap();
+    write_layout(&dir, &facts(), &[image], |_, manifest| Ok(sbom(manifest))).unwrap();
     dir
 }
 

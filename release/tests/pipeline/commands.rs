@@ -13,6 +13,7 @@ use cairn_release::inputs;
 use cairn_release::journal::{Digests, JOURNAL_NAME, Journal};
 use cairn_release::manifest::SUMS_NAME;
 use cairn_release::plan::{ArtifactKind, Scope};
+use cairn_release::repository::published::NOTHING;
 use cairn_release::run::Step;
 use cairn_release::site::{SecretKeys, Site};
 use cairn_release::steps::{self, MAKE, SEAL};
@@ -51,7 +52,7 @@ impl Place {
     /// The site that the commands make of it.
     fn site(&self) -> Site {
         let mut plan = plan_within(Scope::of_this_machine(), VERSION, 7);
-        plan.commit = None;
+        (plan.commit, plan.tree) = (None, None);
         Site {
             plan,
             root: self.root(),
@@ -60,6 +61,7 @@ impl Place {
             given_programs: None,
             given_public_keys: self.root().join("packaging/keys"),
             keys: SecretKeys::in_folder(&self.out()),
+            published_repositories: NOTHING.to_owned(),
             inventories: RefCell::default(),
         }
     }
@@ -69,7 +71,7 @@ impl Place {
         program.arg(command).arg("--fast").arg("--root").arg(self.root()).arg("--out").arg(self.out());
         program.arg("--work").arg(self.site().work).env("SOURCE_DATE_EPOCH", EPOCH.to_string());
         if command == "seal" {
-            program.args(["--minisign-key", "minisign.key", "--openpgp-key", "openpgp.asc"]);
+            program.args(["--minisign-key", "minisign.key", "--openpgp-key", "openpgp.asc", "--repositories", NOTHING]);
         }
         program
     }

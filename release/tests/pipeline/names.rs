@@ -39,7 +39,10 @@ fn a_comment_in_any_other_spelling_is_refused() {
 fn manifest() -> Value {
     let entry = |name: &str, kind: &str| json!({"name": name, "kind": kind, "target": null, "size": 1, "sha256": "a".repeat(64)});
     json!({
-        "schema": 1, "product": "cairn", "version": "1.2.3", "sequence": 7, "commit": null, "source_date_epoch": 0,
+        "schema": 1, "product": "cairn", "version": "1.2.3", "sequence": 7, "commit": null, "tree": null,
+        "source_date_epoch": 0,
+        "targets": [{"name": "linux-amd64", "triple": "x", "glibc": null, "cpu": "x86-64-v2", "page_bytes": 4096}],
+        "images": [{"tag": "1.2.3", "digest": "sha256:0"}],
         "files": [entry("SHA256SUMS", "checksums"), entry("cairn-1.2.3-linux-amd64.tar.gz", "archive")],
     })
 }

@@ -76,7 +76,11 @@ fn lines(path: &Path) -> Vec<String> {
     text.lines().map(|line| line.trim_end().to_owned()).collect()
 }
 
-const KEYS: [(&str, &str); 2] = [("CAIRN_RELEASE_MINISIGN_KEY", "secret-1"), ("CAIRN_RELEASE_OPENPGP_KEY", "secret-2")];
+const SEALING: [(&str, &str); 3] = [
+    ("CAIRN_RELEASE_MINISIGN_KEY", "secret-1"),
+    ("CAIRN_RELEASE_OPENPGP_KEY", "secret-2"),
+    ("CAIRN_RELEASE_REPOSITORIES", "https://site.example"),
+];
 
 const PLACES: [(&str, &str); 3] = [
     ("GITHUB_REPOSITORY", "cairn/cairn"),
@@ -104,7 +108,8 @@ const REGISTRY: &str = "--registry https://registry.example --layout dist/oci --
 #[test]
 fn sealing_runs_nothing_but_the_pipeline_and_leaves_one_file_without_keys() {
     let tree = Tree::new();
-    assert_eq!(tree.calls("seal-release", &KEYS), ["seal --minisign-key secret-1 --openpgp-key secret-2".to_owned()],);
+    let call = "seal --minisign-key secret-1 --openpgp-key secret-2 --repositories https://site.example";
+    assert_eq!(tree.calls("seal-release", &SEALING), [call]);
     let sealed = process::output(Command::new("tar").arg("-tf").arg(tree.path("sealed-release.tar"))).unwrap();
     let sealed: Vec<_> = sealed.lines().map(|line| line.trim_end_matches('/')).collect();
     assert_eq!(sealed, [&*format!("dist/cairn-{}", crate::version()), "dist/bundle", "dist/oci", "dist/repositories"],);
@@ -146,7 +151,7 @@ fn a_place_that_refuses_ends_it_before_anything_is_sent() {
 
 #[test]
 fn without_a_pipeline_nothing_is_built_where_secrets_are() {
-    for (command, variables) in [("seal-release", &KEYS[..]), ("publish-release", &PLACES[..])] {
+    for (command, variables) in [("seal-release", &SEALING[..]), ("publish-release", &PLACES[..])] {
         let tree = Tree::new();
         fs::remove_file(tree.path("target/release/cairn-release")).unwrap();
         let output = tree.dev(command, variables);

@@ -64,8 +64,8 @@ fn in_an_emulator_every_program_is_started_by_it() {
     let emulator = emulator(scratch.path(), "shift; echo \"${1##*/}\" >> \"$here/started\"; exec \"$@\"");
     smoke::smoke(scratch.path(), &[emulator.to_str().unwrap(), "-cpu"]).unwrap();
     let started = fs::read_to_string(scratch.path().join("started")).unwrap();
-    assert_eq!(started.lines().next(), Some("cairnd"));
-    assert!(started.lines().filter(|name| *name == "cairnctl").count() >= 3, "{started}");
+    let times = |program: &str| started.lines().filter(|name| *name == program).count();
+    assert!(times("cairnd") >= 1 && times("cairnctl") >= 3, "{started}");
 }
 
 #[test]

@@ -219,7 +219,7 @@ pub fn check(support_toml: &str, version: &str, stage: Stage, document: &str, te
     match with_table(text, &support.table()) {
         Ok(wanted) if wanted == text => {}
         Ok(_) => violations.push(format!(
-            "{document}: its table of supported versions is not the one of support.toml; generate it again"
+            "{document}: its table of supported versions is not the one of support.toml; `cairn-release support` prints that"
         )),
         Err(why) => violations.push(format!("{document}: {why}")),
     }

@@ -72,7 +72,7 @@ fn another_table_than_the_generated_one_is_refused() {
     let stale = exchange(&good, "2031-12-01", "2032-12-01");
     assert_eq!(
         support::check(GOOD, "1.1.3", Stage::Release, "S.md", &stale),
-        ["S.md: its table of supported versions is not the one of support.toml; generate it again"]
+        ["S.md: its table of supported versions is not the one of support.toml; `cairn-release support` prints that"]
     );
     assert_eq!(support::with_table(&stale, &Support::parse(GOOD).unwrap().table()).unwrap(), good);
 }

@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 
 use crate::digest::{digest_bytes, digest_file};
 use crate::journal::Digests;
+use crate::provenance::Material;
 use crate::repository::published::Published;
 use crate::site::Site;
 use crate::steps::make;
@@ -22,8 +23,10 @@ pub(super) fn public_keys(site: &Site) -> Result<Digests> {
 
 /// Toolchains, C library, programs of other projects: all that provenance names.
 pub(super) fn materials(site: &Site) -> Result<Digests> {
-    let materials = make::materials_here(site)?;
-    Ok(materials.into_iter().map(|material| (material.name, material.digest.into_values().collect())).collect())
+    let materials = make::materials_here(site)?.into_iter();
+    // A compiler has several files: the place tells them apart.
+    let input = |it: Material| (format!("{}: {}", it.name, it.uri), it.digest.into_values().collect());
+    Ok(materials.map(input).collect())
 }
 
 /// The programs, if they are given and not built.

@@ -260,6 +260,11 @@ fn what_another_toolchain_made_is_not_kept() {
             write(&inputs::libc_runtime(&site, target).join(name));
         }
     }
+    let materials = MAKE.iter().find(|step| step.name == "materials").unwrap();
+    let inputs = (materials.inputs)(&site).unwrap();
+    for file in ["bin/rustc", "librustc_driver", "bin/cargo", "libstd-"] {
+        assert!(inputs.keys().any(|name| name.contains(file)), "{file} may change unseen: {:?}", inputs.keys());
+    }
     place.done(MAKE);
     assert!(!kept(&place.said("make", &["--dry-run"])).contains(&false));
 

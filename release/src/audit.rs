@@ -132,10 +132,9 @@ pub fn audit_and(
 ///
 /// There is no such archive, or one cannot be unpacked or does not work.
 pub fn use_archives(dir: &Path, manifest: &Manifest) -> Result<(), Error> {
-    let machine = Machine::ALL.into_iter().find(|machine| machine.uname() == std::env::consts::ARCH);
-    let target = machine.map_or("linux", Machine::debian);
+    let machine = Machine::here().map(Machine::debian);
     // `linux-amd64` and `linux-amd64-musl`, whose programs are static.
-    let ours = |of: &str| of.strip_prefix("linux-").is_some_and(|of| of.split('-').next() == Some(target));
+    let ours = |target: &str| machine.is_some() && target.split('-').nth(1) == machine;
     let archives = manifest.files.iter().filter(|entry| entry.kind == ArtifactKind::Archive);
     let mut archives = archives.filter(|entry| entry.target.as_deref().is_some_and(ours)).peekable();
     if archives.peek().is_none() {

@@ -27,6 +27,12 @@ impl Machine {
         Self::ALL.into_iter().find(|machine| machine.elf_number() == number)
     }
 
+    /// The machine that this program runs on.
+    #[must_use]
+    pub fn here() -> Option<Self> {
+        Self::ALL.into_iter().find(|machine| machine.uname() == std::env::consts::ARCH)
+    }
+
     /// Debian's name, which is also Go's, and so that of images.
     #[must_use]
     pub fn debian(self) -> &'static str {

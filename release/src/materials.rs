@@ -101,8 +101,7 @@ impl Materials {
 
 /// `rustc`, and the libraries that it is made of.
 fn compiler(toolchain: &Toolchain) -> Result<Vec<PathBuf>> {
-    let machine = Machine::ALL.into_iter().find(|machine| machine.uname() == std::env::consts::ARCH);
-    let machine = machine.context("toolchains of this machine are not known")?;
+    let machine = Machine::here().context("toolchains of this machine are not known")?;
     // rustup has them in the first, Debian in the second.
     let lib = toolchain.sysroot.join("lib");
     let folders = [lib.clone(), lib.join(machine.triplet())];

@@ -1,8 +1,8 @@
 //! Checks a release folder as its users do: offline, with a public key and a version that they got elsewhere.
 //!
 //! Everything in the folder is compared with everything else: the manifest's signature, each file's name, size, hash,
-//! signature and trusted comment, `SHA256SUMS`, the digests of images, and the list of names. The first difference is returned as a
-//! [`Refusal`]; each kind has an exit code of its own, which never changes its meaning.
+//! signature and trusted comment, `SHA256SUMS`, the digests of images, and the list of names. The first difference is
+//! returned as a [`Refusal`]; each kind has an exit code of its own, which never changes its meaning.
 
 use std::fs::File;
 use std::io::{self, Read};

@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use crate::files;
 use crate::linux_packages::{self, Format, readback};
-use crate::oci::{Layout, REF_NAME};
+use crate::oci::{Layout, REF_NAME, is_fallback_tag};
 use crate::process;
 
 /// The annotation of container images that names their version.
@@ -180,7 +180,7 @@ pub fn of_package(path: &Path, format: Format) -> Found {
 pub fn of_images(layout: &Path) -> Result<Vec<Found>> {
     let layout = Layout::open(layout)?;
     let tagged = layout.index().manifests.iter().filter_map(|entry| Some((entry.annotations.get(REF_NAME)?, entry)));
-    let found = tagged.filter(|(tag, _)| !tag.starts_with("sha256-")).map(|(tag, entry)| {
+    let found = tagged.filter(|(tag, _)| !is_fallback_tag(tag)).map(|(tag, entry)| {
         let document: Value = layout.document(entry)?;
         let version = document.get("annotations").and_then(|annotations| annotations.get(IMAGE_VERSION));
         Ok(Found::new(format!("image {tag}"), Form::Plain, version.and_then(Value::as_str).map(str::to_owned)))

@@ -6,8 +6,8 @@
 //! at all. Gates change nothing and depend on no plan: what is allowed comes as a small value of the caller's.
 //!
 //! Here are the gates over programs ([`linkage`], [`hardening`], [`pages`], [`instructions`], [`old_cpu`], most of them on
-//! top of [`elf`]; [`dependencies`] reads for one of [`crate::sbom`]) and over the bytes of any artifact ([`leaks`], [`difference`], both
-//! on top of [`layers`], and [`sizes`]).
+//! top of [`elf`]; [`dependencies`] reads for one of [`crate::sbom`]) and over the bytes of any artifact ([`leaks`],
+//! [`difference`], both on top of [`layers`], and [`sizes`]).
 
 pub mod dependencies;
 pub mod difference;

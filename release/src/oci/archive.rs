@@ -13,7 +13,7 @@ use super::Facts;
 use super::annotations::REF_NAME;
 use super::layout::{INDEX_FILE, LAYOUT_FILE, Layout, MAX_DOCUMENT_BYTES};
 use super::spec::{Descriptor, DockerImage, Index, Manifest};
-use super::write::image_tag;
+use super::write::{image_tag, is_fallback_tag};
 use crate::files::{self, FILE_MODE};
 use crate::machine::Machine;
 use crate::manifest;
@@ -59,10 +59,9 @@ pub fn images_in_archive(file: &Path) -> Result<Vec<manifest::Image>> {
         }
         let index: Index = serde_json::from_reader(entry.take(MAX_DOCUMENT_BYTES))
             .with_context(|| format!("{INDEX_FILE} of {} is no image index", file.display()))?;
-        // The other tags are for registries without referrers.
         let named = index.manifests.into_iter().filter_map(|mut entry| {
             let tag = entry.annotations.remove(REF_NAME)?;
-            (!tag.starts_with("sha256-")).then_some(manifest::Image { tag, digest: entry.digest })
+            (!is_fallback_tag(&tag)).then_some(manifest::Image { tag, digest: entry.digest })
         });
         return Ok(named.collect());
     }

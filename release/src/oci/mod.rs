@@ -25,4 +25,5 @@ pub use bill::{AUTHORITIES_CRATE, BILL_TYPES, Parts, bills};
 pub use layout::Layout;
 pub use rootfs::{CA_BUNDLE, DATA_FOLDER, PROGRAMS, STATE_FOLDER, USER_ID};
 pub use runtime::{Linkage, Runtime};
+pub(crate) use write::is_fallback_tag;
 pub use write::{Attachment, Image, Written, fallback_tag, image_tag, write_layout};

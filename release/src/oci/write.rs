@@ -72,6 +72,11 @@ pub fn fallback_tag(digest: &str) -> String {
     digest.replacen(':', "-", 1)
 }
 
+/// Whether a tag is such a one, and none that users give.
+pub(crate) fn is_fallback_tag(tag: &str) -> bool {
+    tag.starts_with("sha256-")
+}
+
 /// Writes the layout into a folder, which is there when it is complete and not before. An old one is replaced.
 ///
 /// `attachments` is asked for each image with its manifest: a document about an image names its digest, and that is known

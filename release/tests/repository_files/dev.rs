@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use cairn_release::process;
 use tempfile::TempDir;
@@ -59,7 +59,8 @@ impl Tree {
         let system = std::env::var("PATH").unwrap();
         dev.env("PATH", format!("{}:{system}", self.path("bin").display()));
         dev.env("HOME", self.root.path()).env("CAIRN_TARGET_DIR", self.path("target")).arg(command);
-        dev.envs(variables.iter().copied()).output().unwrap()
+        dev.envs(variables.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        process::start(&mut dev).unwrap().wait_with_output().unwrap()
     }
 
     /// How the pipeline was called by a command that ended well.

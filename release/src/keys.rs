@@ -16,7 +16,7 @@ use crate::files::{self, FILE_MODE};
 pub const PASSWORD_VARIABLE: &str = "CAIRN_RELEASE_KEY_PASSWORD";
 
 /// Mode of a file with a secret key.
-const SECRET_MODE: u32 = 0o600;
+pub(crate) const SECRET_MODE: u32 = 0o600;
 
 /// A secret key that is ready to sign, with its public half.
 pub struct SigningKey {
@@ -80,5 +80,11 @@ impl SigningKey {
         };
         let public = PublicKey::from_secret_key(&secret)?;
         Ok(Self { secret, public })
+    }
+
+    /// The public half, as the second line of the stock program's file has it.
+    #[must_use]
+    pub fn public_key(&self) -> String {
+        self.public.to_base64()
     }
 }

@@ -46,6 +46,9 @@ enum Command {
     Verify(Verify),
     /// Make key pairs: minisign's for releases, OpenPGP's for packages and repositories.
     Keygen(Keygen),
+    /// Keep the list of keys that sign releases: go on to the next one, revoke one.
+    #[command(subcommand)]
+    Keys(key_commands::Keys),
     /// Publish a signed release; what is there already is never changed, and the version becomes visible last.
     Publish(publishing::Publish),
     /// Sign the published package indexes again before they expire, without a release.
@@ -116,7 +119,7 @@ struct Fetch {
 struct Make {
     #[command(flatten)]
     tree: Tree,
-    /// Folder with the public keys, cairn.pub and cairn.asc, that belong to the secret ones [default: ROOT/packaging/keys].
+    /// Folder with the public keys, cairn.pub, cairn.asc and keys.json, that belong to the secret ones [default: ROOT/packaging/keys].
     #[arg(long, value_name = "DIR")]
     public_keys: Option<PathBuf>,
     /// Folder with a folder of programs per target that were built already.
@@ -162,7 +165,7 @@ struct Verify {
     /// Folder with the downloaded files of one release and nothing else.
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
-    /// File with the minisign public key, from a source that you trust.
+    /// File with the minisign public key, from a source that you trust; or keys.json from there.
     #[arg(long, value_name = "FILE")]
     public_key: PathBuf,
     /// Version that the release should have.
@@ -171,6 +174,10 @@ struct Verify {
     /// Lowest release number to accept; give the number of the last release that you saw.
     #[arg(long, value_name = "N", default_value_t = 0)]
     min_sequence: u64,
+    /// keys.json of the newest release that you have verified, its signature beside it: then revocations in it count, and
+    /// releases signed by any key in it do.
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -296,6 +303,7 @@ fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Verify(args) => run_verify(&args)?,
         Command::Keygen(args) => run_keygen(&args)?,
+        Command::Keys(command) => key_commands::run(command)?,
         Command::Publish(args) => publishing::publish(&args)?,
         Command::Renew(args) => publishing::renew(&args)?,
         Command::Audit(args) => publishing::audit(&args)?,
@@ -331,6 +339,7 @@ fn run_verify(args: &Verify) -> Result<()> {
         public_key: &args.public_key,
         version: &args.version,
         min_sequence: args.min_sequence,
+        keys: args.keys.as_deref(),
     })?;
     println!("{} {} (release number {}): all files fit", manifest.product, manifest.version, manifest.sequence);
     for entry in &manifest.files {
@@ -418,4 +427,5 @@ impl Make {
     }
 }
 
+mod key_commands;
 mod publishing;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::gates::policy::{self, ElfPolicy, GlibcVersion, Linking};
 use crate::installer::INSTALLER_NAME;
+use crate::key_list::KEYS_NAME;
 use crate::linux_packages::{self, Format};
 use crate::manifest::{MANIFEST_NAME, SCHEMA, SUMS_NAME};
 use crate::steps;
@@ -252,6 +253,8 @@ pub enum ArtifactKind {
     Licences,
     /// The shell script that verifies and installs an archive.
     Installer,
+    /// The keys that sign releases: which does so now, which comes next, which were revoked.
+    KeyList,
     /// Signed statements about how the artifacts were made.
     Provenance,
     /// The list of SHA-256 sums.
@@ -332,6 +335,8 @@ pub enum Gate {
     StockMinisign,
     /// What is published, in the place where users find it, verifies from there alone.
     PublishedVerifies,
+    /// Who trusts the key before this one verifies the release, and what a revoked key signs is refused.
+    KeyLifeCycle,
     /// The packaged server starts and the packaged client puts and gets through it.
     Smoke,
     /// The same for the other architecture, under emulation.
@@ -566,6 +571,7 @@ fn artifacts(version: &str, targets: &[Target]) -> Result<Vec<Artifact>, PlanErr
         (format!("{PRODUCT}-{version}-vendor.tar.gz"), ArtifactKind::VendoredSource),
         (format!("{PRODUCT}-{version}-oci.tar"), ArtifactKind::OciArchive),
         (INSTALLER_NAME.to_owned(), ArtifactKind::Installer),
+        (KEYS_NAME.to_owned(), ArtifactKind::KeyList),
         (format!("{PRODUCT}-{version}.intoto.jsonl"), ArtifactKind::Provenance),
     ] {
         add(name, kind, None, None);

@@ -14,10 +14,11 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::files;
+use crate::files::{self, FILE_MODE};
 use crate::inputs;
 use crate::journal::Progress;
-use crate::keys;
+use crate::key_list::{KEYS_NAME, KeyList};
+use crate::keys::{self, SECRET_MODE, SigningKey};
 use crate::plan::{Gate, Scope};
 use crate::process;
 use crate::repository::openpgp;
@@ -25,12 +26,17 @@ use crate::run::{self, Report, Step};
 use crate::site::{SecretKeys, Site};
 use crate::steps::{self, MAKE, SEAL};
 use crate::toolchain::require;
+use crate::verify;
 
 /// Name in the throwaway OpenPGP key.
 const USER_ID: &str = "Cairn rehearsal <rehearsal@cairn.example>";
 
-/// A key that signed nothing, which every trial of a signature must refuse.
-const WRONG_KEY_NAME: &str = "wrong.asc";
+/// The throwaway keys, each in a folder of its name: those of the release before, those of this one, those of the next one,
+/// and some that sign nothing, which every trial of a signature must refuse.
+const PREVIOUS: &str = "previous";
+const CURRENT: &str = "current";
+const NEXT: &str = "next";
+const WRONG: &str = "wrong";
 
 /// Most files of a folder whose size is told.
 const MAX_FILES: usize = 100_000;
@@ -55,6 +61,7 @@ const BEFORE: &[Step] = &[step("older version", &[], |site| vec![older(&site.out
 const AFTER: &[Step] = &[
     step("publish into a folder", &[], |site| vec![site.published()], trials::publish),
     step("verify what is published", &[Gate::PublishedVerifies], nothing, trials::audit),
+    step("change keys", &[Gate::KeyLifeCycle], nothing, trials::change_keys),
     step("use the archive", &[Gate::Smoke], nothing, trials::smoke),
     step("install the debs", &[Gate::InstallDeb], nothing, trials::debs),
     step("install the rpms", &[Gate::InstallRpm], nothing, trials::rpms),
@@ -132,7 +139,25 @@ fn keys_folder(out: &Path) -> PathBuf {
 #[must_use]
 pub fn keys_of(out: &Path) -> (SecretKeys, PathBuf) {
     let folder = keys_folder(out);
-    (SecretKeys::in_folder(&folder), folder)
+    (SecretKeys::in_folder(&folder.join(CURRENT)), folder.join("public"))
+}
+
+/// The public halves of some of the throwaway keys.
+struct PublicKeys {
+    minisign: PathBuf,
+    openpgp: PathBuf,
+}
+
+impl PublicKeys {
+    fn in_folder(folder: &Path) -> Self {
+        Self { minisign: folder.join("cairn.pub"), openpgp: folder.join("cairn.asc") }
+    }
+}
+
+/// The throwaway keys of a name, secret and public.
+fn throwaway(out: &Path, name: &str) -> (SecretKeys, PublicKeys) {
+    let folder = keys_folder(out).join(name);
+    (SecretKeys::in_folder(&folder), PublicKeys::in_folder(&folder))
 }
 
 /// Folder with the packages of an older version, and a site with repositories of them.
@@ -141,22 +166,42 @@ pub fn older(out: &Path) -> PathBuf {
     out.join("older")
 }
 
+/// Makes what is missing of the keys: those of this release follow others, and are followed.
 fn make_keys(site: &Site) -> Result<()> {
-    let folder = keys_folder(&site.out);
-    files::create_folder(&folder)?;
-    let public = |path: PathBuf| folder.join(path.file_name().unwrap_or_default());
-    if !site.keys.minisign.exists() {
-        keys::generate(&site.keys.minisign, &public(site.minisign_public_key()), None)?;
-    }
-    for (secret, public) in [
-        (site.keys.openpgp.clone(), public(site.openpgp_public_key())),
-        (folder.join("wrong-secret.asc"), folder.join(WRONG_KEY_NAME)),
-    ] {
-        if !secret.exists() {
-            openpgp::generate(USER_ID, site.plan.source_date_epoch, &secret, &public, None)?;
+    for name in [PREVIOUS, CURRENT, NEXT, WRONG] {
+        let (secret, public) = throwaway(&site.out, name);
+        if !public.openpgp.exists() {
+            files::empty_folder(&keys_folder(&site.out).join(name))?;
+            keys::generate(&secret.minisign, &public.minisign, None)?;
+            openpgp::generate(USER_ID, site.plan.source_date_epoch, &secret.openpgp, &public.openpgp, None)?;
         }
     }
-    Ok(())
+    let [previous, current, next] = [PREVIOUS, CURRENT, NEXT].map(|name| throwaway(&site.out, name));
+    // As docs/RELEASING.md says: what the one key signs, the other one's keyring takes, too.
+    add_public_half(&previous.0.openpgp, &current.1.openpgp)?;
+    add_public_half(&current.0.openpgp, &previous.1.openpgp)?;
+    let folder = &site.given_public_keys;
+    if folder.join(KEYS_NAME).exists() {
+        return Ok(());
+    }
+    files::create_folder(folder)?;
+    let public = PublicKeys::in_folder(folder);
+    fs::copy(&current.1.minisign, &public.minisign)?;
+    let both = openpgp::SigningKey::read(&current.0.openpgp, None)?.public_armored()?;
+    files::write_bytes(&public.openpgp, FILE_MODE, &both)?;
+    let signing = |keys: &SecretKeys| SigningKey::read(&keys.minisign, None);
+    let list = KeyList::begin(&signing(&previous.0)?, &verify::read_key(&current.1.minisign)?)?;
+    let list = list.rotate(&signing(&current.0)?, &verify::read_key(&next.1.minisign)?)?;
+    files::write_bytes(&folder.join(KEYS_NAME), FILE_MODE, list.to_json().as_bytes())
+}
+
+/// Puts a public key behind a secret one, if it is not there.
+fn add_public_half(secret: &Path, public: &Path) -> Result<()> {
+    let (text, public) = (fs::read_to_string(secret)?, fs::read_to_string(public)?);
+    if text.ends_with(&public) {
+        return Ok(());
+    }
+    files::write_bytes(secret, SECRET_MODE, (text + &public).as_bytes())
 }
 
 /// This program with its own arguments, in a namespace without network.

@@ -6,13 +6,14 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use minisign::SignatureBox;
 
 use crate::checksum;
 use crate::comment::TrustedComment;
 use crate::digest::digest_file;
 use crate::files::{self, FILE_MODE};
+use crate::key_list::{KEYS_NAME, KeyList};
 use crate::keys::SigningKey;
 use crate::manifest::{Entry, MANIFEST_NAME, Manifest, Platform, SCHEMA, SUMS_NAME};
 use crate::oci;
@@ -22,11 +23,12 @@ use crate::plan::{ArtifactKind, Plan, SIGNATURE_SUFFIX, Target};
 ///
 /// # Errors
 ///
-/// The folder is not what the plan and `SHA256SUMS` say, or a file cannot be read or written.
+/// The folder is not what the plan and `SHA256SUMS` say, `keys.json` names another key, or a file cannot be read or written.
 pub fn sign(plan: &Plan, dir: &Path, key: &SigningKey) -> Result<()> {
     files::remove_partials(dir, plan.files.iter().map(String::as_str))?;
     let made_before = plan.artifacts.iter().map(|artifact| artifact.name.as_str()).chain([SUMS_NAME]);
     files::check_names(dir, made_before, plan.files.iter().map(String::as_str))?;
+    check_key(dir, key)?;
     let manifest = manifest(plan, dir)?;
     check_sums(&manifest, dir)?;
     files::write_bytes(&dir.join(MANIFEST_NAME), FILE_MODE, manifest.to_json().as_bytes())?;
@@ -80,6 +82,15 @@ fn manifest(plan: &Plan, dir: &Path) -> Result<Manifest> {
         images: images.unwrap_or_default(),
         files: entries,
     })
+}
+
+/// Users take from the list whose signatures to expect.
+fn check_key(dir: &Path, key: &SigningKey) -> Result<()> {
+    let bytes = fs::read(dir.join(KEYS_NAME)).with_context(|| format!("cannot read {KEYS_NAME}"))?;
+    let list = KeyList::parse(&bytes).map_err(|why| anyhow!("{KEYS_NAME}: {why}"))?;
+    let (listed, given) = (list.signing(), key.public_key());
+    ensure!(listed == given, "{KEYS_NAME} says that {listed} signs releases; the secret key given is that of {given}");
+    Ok(())
 }
 
 fn check_sums(manifest: &Manifest, dir: &Path) -> Result<()> {

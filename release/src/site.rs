@@ -35,7 +35,7 @@ pub struct Site {
     pub work: PathBuf,
     /// Folder with a folder of programs per target that were built already; without one they are built.
     pub given_programs: Option<PathBuf>,
-    /// Folder with the public keys, `cairn.pub` and `cairn.asc`, that belong to the secret ones.
+    /// Folder with the public keys, `cairn.pub`, `cairn.asc` and `keys.json`, that belong to the secret ones.
     pub given_public_keys: PathBuf,
     /// The secret keys that sign; only the sealing steps read them.
     pub keys: SecretKeys,

@@ -24,7 +24,7 @@ pub const MAKE: &[Step] = &[
         name: "keys",
         gates: &[],
         inputs: given::public_keys,
-        outputs: |site| vec![site.public_keys()],
+        outputs: |site| [vec![site.public_keys()], kinds(site, &[ArtifactKind::KeyList])].concat(),
         act: make::keys,
     },
     Step {

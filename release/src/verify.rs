@@ -2,7 +2,8 @@
 //!
 //! Everything in the folder is compared with everything else: the manifest's signature, each file's name, size, hash,
 //! signature and trusted comment, `SHA256SUMS`, the digests of images, and the list of names. The first difference is
-//! returned as a [`Refusal`]; each kind has an exit code of its own, which never changes its meaning.
+//! returned as a [`Refusal`]; each kind has an exit code of its own, which never changes its meaning. Which key must have
+//! signed, `keys.json` of the folder says, if the user's key stands behind it ([`crate::key_list`]).
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -14,11 +15,13 @@ use crate::checksum;
 use crate::comment::TrustedComment;
 use crate::digest::{Digest, digest_with};
 use crate::files;
+use crate::key_list::{KEYS_NAME, KeyList};
 use crate::manifest::{Entry, MANIFEST_NAME, Manifest, SUMS_NAME};
 use crate::oci;
 use crate::plan::{ArtifactKind, PRODUCT, SIGNATURE_SUFFIX};
+use crate::trust::Trust;
 
-/// Most bytes of a key, a signature, `SHA256SUMS` or `release.json`: larger ones are refused unread.
+/// Most bytes of a key, a signature, `SHA256SUMS`, `keys.json` or `release.json`: larger ones are refused unread.
 pub const MAX_SMALL_FILE_BYTES: u64 = 1 << 20;
 
 /// Why a folder is not the release that it should be. `Display` says on which file and what to do.
@@ -30,8 +33,11 @@ pub enum Refusal {
     /// The hash fits, but the signature over content and comment does not.
     #[error("{0}: its signature is damaged or forged; get file and signature again from another place")]
     BadSignature(String),
-    /// The signature was made with another key.
-    #[error("{0}: signed with another key than the given one; do not use it unless you know why")]
+    /// The signature was made with a key that the given one does not stand behind.
+    #[error(
+        "{0}: signed with another key than the given one and those that followed it; do not use it unless you know why (a \
+         release that is older than the given key needs --keys with keys.json of a newer one)"
+    )]
     UnknownKey(String),
     /// The signature belongs to a file of another name.
     #[error("{found}: the signature is for the file {signed}; somebody renamed or exchanged files")]
@@ -88,8 +94,30 @@ pub enum Refusal {
         "{0}: its trusted comment does not name product, version, file, hash and sequence; the release was made wrongly"
     )]
     BadComment(String),
+    /// What the trust in the file would rest on is a key that was revoked.
+    #[error("{file}: the key {key} was revoked on {day} ({reason}): {what_follows}")]
+    RevokedKey {
+        /// The file.
+        file: String,
+        /// The key, as the second line of minisign's file has it.
+        key: String,
+        /// The day of its revocation.
+        day: String,
+        /// Why it was revoked.
+        reason: String,
+        /// What that means here, and what to do.
+        what_follows: &'static str,
+    },
+    /// A list of keys makes no sense, or is not the one that was seen before.
+    #[error("{file}: {why}; do not use the release, and report it")]
+    BadKeys {
+        /// The file.
+        file: &'static str,
+        /// What is wrong, as a phrase.
+        why: String,
+    },
     /// The public key cannot be used.
-    #[error("{path}: not a minisign public key: {why}")]
+    #[error("{path}: neither a minisign public key nor a list of keys: {why}")]
     BadPublicKey {
         /// The key's file.
         path: PathBuf,
@@ -125,6 +153,8 @@ impl Refusal {
             Self::BadComment(_) => 20,
             Self::BadPublicKey { .. } => 21,
             Self::Unreadable { .. } => 22,
+            Self::RevokedKey { .. } => 23,
+            Self::BadKeys { .. } => 24,
         }
     }
 }
@@ -140,19 +170,23 @@ Exit codes of verify:
   16  extra file               17  bad release.json or SHA256SUMS
   18  wrong product            19  wrong release number
   20  bad trusted comment      21  bad public key
-  22  cannot be read";
+  22  cannot be read           23  key revoked
+  24  bad keys.json";
 
 /// What the user wants to know about a folder.
 #[derive(Debug)]
 pub struct Request<'a> {
     /// The release folder.
     pub dir: &'a Path,
-    /// File with the minisign public key.
+    /// File with the minisign public key, or a list of keys that needs no signature because of where it is from.
     pub public_key: &'a Path,
     /// Version that the folder should have.
     pub version: &'a str,
     /// Lowest release number that is acceptable; 0 accepts all.
     pub min_sequence: u64,
+    /// `keys.json` of the newest release that the user has verified, its signature beside it: then revocations count, and
+    /// releases of all keys in it.
+    pub keys: Option<&'a Path>,
 }
 
 /// Verifies a whole release folder and returns its manifest.
@@ -161,13 +195,18 @@ pub struct Request<'a> {
 ///
 /// The first thing that is not as it should be.
 pub fn verify(request: &Request<'_>) -> Result<Manifest, Refusal> {
-    let folder = Folder { dir: request.dir, key: read_key(request.public_key)?, version: request.version };
-    let (manifest, number) = folder.manifest()?;
+    let trust = trust(request)?;
+    let (list, list_digest) = read_list(request.dir)?;
+    let signer = trust.signer(&list)?;
+    let folder = Folder { dir: request.dir, key: public_key(signer)?, version: Some(request.version) };
+    let (manifest, number, digest) = folder.manifest(request.version)?;
+    trust.check_release(signer, MANIFEST_NAME, &digest.sha256)?;
     if manifest.sequence != number || number < request.min_sequence {
         let wanted = request.min_sequence.max(manifest.sequence);
         return Err(Refusal::WrongSequence { file: MANIFEST_NAME.to_owned(), found: number, wanted });
     }
     folder.check_names(&manifest)?;
+    check_list(&manifest, &list_digest)?;
     for entry in &manifest.files {
         folder.check_entry(entry, manifest.sequence)?;
     }
@@ -176,23 +215,71 @@ pub fn verify(request: &Request<'_>) -> Result<Manifest, Refusal> {
     Ok(manifest)
 }
 
+/// What the user trusts without a signature: a key, or a whole list of keys.
+fn given(path: &Path) -> Result<Trust, Refusal> {
+    let bytes = read_small(path).map_err(|e| unreadable(path, e))?;
+    if !bytes.starts_with(b"{") {
+        return Ok(Trust::in_key(key_line(path, bytes)?));
+    }
+    let list = KeyList::parse(&bytes).map_err(|why| Refusal::BadPublicKey { path: path.to_owned(), why })?;
+    Ok(Trust::in_key(list.signing().to_owned()).with_list(list))
+}
+
+/// What the user trusts, with the list that the user has seen before if there is one.
+fn trust(request: &Request<'_>) -> Result<Trust, Refusal> {
+    let trust = given(request.public_key)?;
+    let Some(path) = request.keys else { return Ok(trust) };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let dir = path.parent().unwrap_or(Path::new(""));
+    // Before it is verified the list says who must have signed it; who that is has to follow from the user's key.
+    let bytes = read_small(path).map_err(|e| unreadable(path, e))?;
+    let list = KeyList::parse(&bytes).map_err(|why| Refusal::BadKeys { file: KEYS_NAME, why })?;
+    let folder = Folder { dir, key: public_key(trust.signer(&list)?)?, version: None };
+    folder.check_signed(&name, bytes.as_slice())?;
+    Ok(trust.with_list(list))
+}
+
+/// The list of keys in a release folder, and the digest of what was read; only its form is checked yet.
+fn read_list(dir: &Path) -> Result<(KeyList, Digest), Refusal> {
+    let bytes = read_small_in(dir, KEYS_NAME)?;
+    let digest = digest_with(bytes.as_slice(), |_| {}).map_err(|e| unreadable(&dir.join(KEYS_NAME), e))?;
+    let signed: Result<TrustedComment, _> = signature(dir, KEYS_NAME)?.trusted_comment().parse();
+    if signed.is_ok_and(|comment| comment.file == KEYS_NAME && comment.sha256 != digest.sha256) {
+        return Err(Refusal::ChangedFile(KEYS_NAME.to_owned()));
+    }
+    let list = KeyList::parse(&bytes).map_err(|why| Refusal::BadKeys { file: KEYS_NAME, why })?;
+    Ok((list, digest))
+}
+
+/// The list that was used is the one that the manifest names.
+fn check_list(manifest: &Manifest, digest: &Digest) -> Result<(), Refusal> {
+    let listed = manifest.files.iter().find(|entry| entry.name == KEYS_NAME && entry.kind == ArtifactKind::KeyList);
+    if listed.is_some_and(|entry| entry.sha256 == digest.sha256) {
+        return Ok(());
+    }
+    let why = format!("it does not list {KEYS_NAME} as it is in the folder");
+    Err(Refusal::BadManifest { file: MANIFEST_NAME, why })
+}
+
+/// A folder whose files one key has signed.
 struct Folder<'a> {
     dir: &'a Path,
     key: PublicKey,
-    version: &'a str,
+    /// Version that every file must have, if it is known.
+    version: Option<&'a str>,
 }
 
 impl Folder<'_> {
-    /// The manifest and the release number of its signature.
-    fn manifest(&self) -> Result<(Manifest, u64), Refusal> {
-        let bytes = self.read_small(MANIFEST_NAME)?;
-        let (_, comment) = self.check_signed(MANIFEST_NAME, bytes.as_slice())?;
+    /// The manifest, the release number of its signature, and its digest.
+    fn manifest(&self, version: &str) -> Result<(Manifest, u64, Digest), Refusal> {
+        let bytes = read_small_in(self.dir, MANIFEST_NAME)?;
+        let (digest, comment) = self.check_signed(MANIFEST_NAME, bytes.as_slice())?;
         let bad = |why| Refusal::BadManifest { file: MANIFEST_NAME, why };
         let manifest = Manifest::parse(&bytes).map_err(bad)?;
-        if manifest.version != self.version {
-            return Err(bad(format!("it says version {}, its signature {}", manifest.version, self.version)));
+        if manifest.version != version {
+            return Err(bad(format!("it says version {}, its signature {version}", manifest.version)));
         }
-        Ok((manifest, comment.sequence))
+        Ok((manifest, comment.sequence, digest))
     }
 
     /// Holds the folder's listing to the manifest.
@@ -227,7 +314,7 @@ impl Folder<'_> {
 
     fn check_sums(&self, manifest: &Manifest) -> Result<(), Refusal> {
         let bad = |why| Refusal::BadManifest { file: SUMS_NAME, why };
-        let text = String::from_utf8(self.read_small(SUMS_NAME)?).map_err(|e| bad(e.to_string()))?;
+        let text = String::from_utf8(read_small_in(self.dir, SUMS_NAME)?).map_err(|e| bad(e.to_string()))?;
         let listed = checksum::parse(&text).map_err(bad)?;
         let entries = manifest.files.iter().filter(|entry| entry.kind != ArtifactKind::Checksums);
         let mut wanted: Vec<_> = entries.map(|entry| (entry.name.clone(), entry.sha256.clone())).collect();
@@ -252,7 +339,7 @@ impl Folder<'_> {
     /// The comment is looked at before its signature is: a refusal for a false reason is still a refusal, and "this is
     /// the signature of another file" helps more than "the signature does not fit".
     fn check_signed(&self, name: &str, content: impl Read) -> Result<(Digest, TrustedComment), Refusal> {
-        let signature = self.signature(name)?;
+        let signature = signature(self.dir, name)?;
         let mut stream = self.key.verify_stream(&signature).map_err(|e| match e {
             MinisignError::UnexpectedKeyId => Refusal::UnknownKey(name.to_owned()),
             _ => Refusal::BadSignature(name.to_owned()),
@@ -274,40 +361,52 @@ impl Folder<'_> {
         if comment.product != PRODUCT {
             return Err(Refusal::WrongProduct { file, found: comment.product.clone() });
         }
-        if comment.version != self.version {
-            return Err(Refusal::WrongVersion {
-                file,
-                found: comment.version.clone(),
-                wanted: self.version.to_owned(),
-            });
+        if let Some(wanted) = self.version
+            && comment.version != wanted
+        {
+            return Err(Refusal::WrongVersion { file, found: comment.version.clone(), wanted: wanted.to_owned() });
         }
         if comment.file != name {
             return Err(Refusal::WrongFile { found: file, signed: comment.file.clone() });
         }
         Ok(())
     }
-
-    fn signature(&self, name: &str) -> Result<Signature, Refusal> {
-        let bytes = self.read_small(&signature_name(name))?;
-        let text = String::from_utf8(bytes).map_err(|_| Refusal::BadSignature(name.to_owned()))?;
-        Signature::decode(&text).map_err(|_| Refusal::BadSignature(name.to_owned()))
-    }
-
-    /// Reads a file that is small in every release.
-    fn read_small(&self, name: &str) -> Result<Vec<u8>, Refusal> {
-        let path = self.dir.join(name);
-        read_small(&path).map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound => Refusal::MissingFile(name.to_owned()),
-            _ => unreadable(&path, e),
-        })
-    }
 }
 
-fn read_key(path: &Path) -> Result<PublicKey, Refusal> {
-    let bytes = read_small(path).map_err(|e| unreadable(path, e))?;
+fn signature(dir: &Path, name: &str) -> Result<Signature, Refusal> {
+    let bytes = read_small_in(dir, &signature_name(name))?;
+    let text = String::from_utf8(bytes).map_err(|_| Refusal::BadSignature(name.to_owned()))?;
+    Signature::decode(&text).map_err(|_| Refusal::BadSignature(name.to_owned()))
+}
+
+/// Reads a file of a folder that is small in every release.
+fn read_small_in(dir: &Path, name: &str) -> Result<Vec<u8>, Refusal> {
+    let path = dir.join(name);
+    read_small(&path).map_err(|e| match e.kind() {
+        io::ErrorKind::NotFound => Refusal::MissingFile(name.to_owned()),
+        _ => unreadable(&path, e),
+    })
+}
+
+/// The key of minisign's file with a public key: its second line.
+///
+/// # Errors
+///
+/// The file cannot be read or is none.
+pub fn read_key(path: &Path) -> Result<String, Refusal> {
+    key_line(path, read_small(path).map_err(|e| unreadable(path, e))?)
+}
+
+fn key_line(path: &Path, bytes: Vec<u8>) -> Result<String, Refusal> {
     let bad = |why: String| Refusal::BadPublicKey { path: path.to_owned(), why };
     let text = String::from_utf8(bytes).map_err(|e| bad(e.to_string()))?;
-    PublicKey::decode(&text).map_err(|e| bad(e.to_string()))
+    PublicKey::decode(&text).map_err(|e| bad(e.to_string()))?;
+    Ok(text.lines().nth(1).unwrap_or_default().to_owned())
+}
+
+/// A key of a list, which holds only such as can be used.
+fn public_key(text: &str) -> Result<PublicKey, Refusal> {
+    PublicKey::from_base64(text).map_err(|e| Refusal::BadKeys { file: KEYS_NAME, why: e.to_string() })
 }
 
 fn read_small(path: &Path) -> io::Result<Vec<u8>> {

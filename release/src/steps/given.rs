@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 
 use crate::digest::{digest_bytes, digest_file};
 use crate::journal::Digests;
+use crate::plan::ArtifactKind;
 use crate::provenance::Material;
 use crate::repository::published::Published;
 use crate::site::Site;
@@ -11,12 +12,11 @@ use crate::steps::make;
 
 /// The public keys.
 pub(super) fn public_keys(site: &Site) -> Result<Digests> {
-    let names = [site.minisign_public_key(), site.openpgp_public_key()];
+    let names = [site.minisign_public_key(), site.openpgp_public_key(), site.path(ArtifactKind::KeyList, None)];
     let names = names.iter().filter_map(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());
     let digest = |name: String| {
         let path = site.given_public_keys.join(&name);
-        let cannot = || format!("cannot read the public key {}; `cairn-release keygen` makes one", path.display());
-        Ok((name, digest_file(&path).with_context(cannot)?.sha256))
+        Ok((name, digest_file(&path).with_context(|| make::no_public_key(&path))?.sha256))
     };
     names.map(digest).collect()
 }

@@ -5,13 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::archive::{self, Parts};
 use crate::compile::{self, Build, Circumstances};
 use crate::digest::digest_file;
 use crate::files::{self, FILE_MODE};
 use crate::inputs;
+use crate::key_list::{KEYS_NAME, KeyList};
 use crate::keys::{self, SigningKey};
 use crate::linux_packages::{self, Format, Id, Package, Source, nfpm};
 use crate::materials::Materials;
@@ -29,19 +30,34 @@ use crate::source::{self, tree::GitTree, vendor};
 use crate::steps::{PACKAGES, no_violations};
 use crate::tarball;
 use crate::toolchain::require;
-use crate::{checksum, debug_symbols, installer, licences as texts, provenance as attested, sign as signing, tree};
+use crate::{
+    checksum, debug_symbols, installer, licences as texts, provenance as attested, sign as signing, tree, verify,
+};
 
 /// Puts the public keys, which artifacts name, where later steps find them.
 pub(crate) fn keys(site: &Site) -> Result<String> {
     files::create_folder(&site.public_keys())?;
     files::create_folder(&site.dir())?;
-    for key in [site.minisign_public_key(), site.openpgp_public_key()] {
-        let from = site.given_public_keys.join(key.file_name().unwrap_or_default());
-        let cannot = || format!("cannot read the public key {}; `cairn-release keygen` makes one", from.display());
-        let bytes = fs::read(&from).with_context(cannot)?;
-        files::write_bytes(&key, FILE_MODE, &bytes)?;
+    for to in [site.minisign_public_key(), site.openpgp_public_key(), site.path(ArtifactKind::KeyList, None)] {
+        let from = site.given_public_keys.join(to.file_name().unwrap_or_default());
+        let bytes = fs::read(&from).with_context(|| no_public_key(&from))?;
+        files::write_bytes(&to, FILE_MODE, &bytes)?;
     }
-    Ok(String::new())
+    let list = fs::read(site.path(ArtifactKind::KeyList, None))?;
+    let list = KeyList::parse(&list).map_err(|why| anyhow!("{KEYS_NAME}: {why}"))?;
+    let key = verify::read_key(&site.minisign_public_key())?;
+    ensure!(list.signing() == key, "{KEYS_NAME} says that {} signs releases, cairn.pub is {key}", list.signing());
+    Ok(format!(
+        "{} keys, {} of them revoked",
+        list.keys().len(),
+        list.keys().iter().filter(|it| it.revoked.is_some()).count()
+    ))
+}
+
+/// What to do without a file of public keys.
+pub(super) fn no_public_key(path: &Path) -> String {
+    let path = path.display();
+    format!("cannot read {path}; `cairn-release keygen` makes keys, `cairn-release keys begin` the list of them")
 }
 
 /// The key that signs releases.

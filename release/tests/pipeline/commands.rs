@@ -24,6 +24,9 @@ use crate::fixture::{EPOCH, Release, VERSION, plan, plan_within, source_tree};
 /// A plan of which no test is.
 const ANOTHER_PLAN: &str = "the digest of another plan";
 
+/// The files of public keys that a release is made with.
+const PUBLIC_KEYS: [&str; 3] = ["cairn.pub", "cairn.asc", "keys.json"];
+
 /// A source tree that is no checkout, and an output folder that is not there yet.
 struct Place {
     scratch: TempDir,
@@ -96,7 +99,7 @@ impl Place {
     }
 
     fn write_public_keys(&self) {
-        for name in ["cairn.pub", "cairn.asc"] {
+        for name in PUBLIC_KEYS {
             write(&self.site().given_public_keys.join(name));
         }
     }
@@ -158,8 +161,8 @@ fn a_dry_run_knows_what_is_done_unless_the_run_would_forget_it() {
     let place = Place::new();
     place.write_public_keys();
     place.done(&MAKE[..2]);
-    for name in ["cairn.pub", "cairn.asc"] {
-        write(&place.out().join("throwaway-keys").join(name));
+    for name in PUBLIC_KEYS {
+        write(&place.out().join("throwaway-keys/public").join(name));
     }
     for command in ["make", "rehearse"] {
         let states = kept(&place.said(command, &["--dry-run"]));

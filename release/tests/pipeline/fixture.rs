@@ -7,6 +7,7 @@ use std::process::Command;
 
 use cairn_release::archive::{self, Parts};
 use cairn_release::digest::digest_file;
+use cairn_release::key_list::{KEYS_NAME, KeyList};
 use cairn_release::keys::{self, SigningKey};
 use cairn_release::plan::{ArtifactKind, Inputs, Plan, Scope, file_names};
 use cairn_release::tarball::{self, Entries, Entry};
@@ -52,10 +53,10 @@ pub(crate) fn plan_within(scope: Scope, version: &str, sequence: u64) -> Plan {
     .expect("the inputs are valid")
 }
 
-/// The same with the server's archive as its only artifact, so that signing and verifying are about few files.
+/// The same with the server's archive and the list of keys alone, so that signing and verifying are about few files.
 pub(crate) fn small_plan_of(version: &str, sequence: u64) -> Plan {
     let mut plan = plan_of(version, sequence);
-    plan.artifacts.retain(|artifact| artifact.kind == ArtifactKind::Archive);
+    plan.artifacts.retain(|artifact| [ArtifactKind::Archive, ArtifactKind::KeyList].contains(&artifact.kind));
     plan.files = file_names(&plan.artifacts);
     plan
 }
@@ -63,7 +64,7 @@ pub(crate) fn small_plan_of(version: &str, sequence: u64) -> Plan {
 /// The usual plan with the archive of images.
 pub(crate) fn plan_with_images() -> Plan {
     let mut plan = plan_of(VERSION, 7);
-    let kinds = [ArtifactKind::Archive, ArtifactKind::OciArchive];
+    let kinds = [ArtifactKind::Archive, ArtifactKind::OciArchive, ArtifactKind::KeyList];
     plan.artifacts.retain(|artifact| kinds.contains(&artifact.kind));
     // The programs' archive is the one that the fixture makes.
     plan.artifacts.sort_by_key(|artifact| artifact.kind);
@@ -166,8 +167,10 @@ impl Release {
         make_programs(&bin_dir, &plan.version);
         make_archive(&plan, &bin_dir, &dir).unwrap();
         plan.artifacts_of(ArtifactKind::OciArchive).for_each(|artifact| make_images(&dir.join(&artifact.name)));
-        checksum::checksum(&plan, &dir).unwrap();
         let (public_key, key) = new_key(scratch.path(), "first");
+        let (_, next) = new_key(scratch.path(), "next");
+        fs::write(dir.join(KEYS_NAME), KeyList::begin(&key, &next.public_key()).unwrap().to_json()).unwrap();
+        checksum::checksum(&plan, &dir).unwrap();
         Self { scratch, plan, dir, public_key, key }
     }
 
@@ -190,8 +193,13 @@ impl Release {
 
     /// Replaces a file by other content with a signature that fits it: what only the holder of the key can do.
     pub(crate) fn replace_signed(&self, name: &str, content: &str) {
+        self.replace_signed_by(&self.scratch.path().join("first.key"), name, content);
+    }
+
+    /// The same with the secret key in this file.
+    pub(crate) fn replace_signed_by(&self, secret: &Path, name: &str, content: &str) {
         fs::write(self.file(name), content).unwrap();
-        sign_raw(&self.scratch.path().join("first.key"), &self.file(name), &self.comment_of(name));
+        sign_raw(secret, &self.file(name), &self.comment_of(name));
     }
 }
 

@@ -3,6 +3,7 @@
 //! The programs are shell scripts that behave as the convention demands, so that no test waits for RocksDB.
 
 mod archive;
+mod changing_keys;
 mod commands;
 mod fixture;
 mod keys;

@@ -9,6 +9,7 @@ use anyhow::{Result, bail};
 use cairn_release::engine;
 use cairn_release::inputs;
 use cairn_release::journal::{Digests, JOURNAL_NAME, Journal};
+use cairn_release::key_list::KeyList;
 use cairn_release::keys;
 use cairn_release::plan::Scope;
 use cairn_release::rebuild;
@@ -20,7 +21,7 @@ use cairn_release::site::{SecretKeys, Site, target_dir_name};
 use cairn_release::steps::{MAKE, SEAL};
 use cairn_release::toolchain::Toolchain;
 
-use crate::fixture::{VERSION, plan, plan_within};
+use crate::fixture::{VERSION, new_key, plan, plan_within};
 
 fn site(out: &Path) -> Site {
     Site {
@@ -162,13 +163,14 @@ fn other_keys_and_other_programs_are_not_taken_for_those_of_the_run_before() {
     let out = tempfile::tempdir().unwrap();
     let steps: Vec<_> = ["keys", "build"].map(|name| *MAKE.iter().find(|step| step.name == name).unwrap()).to_vec();
     let run = |site: &Site| run_for("a plan", site, &steps).iter().map(|it| *it == Outcome::Kept).collect::<Vec<_>>();
-    let first = given(&out.path().join("first"), "key", "program");
+    let [key, other] = ["key", "other key"].map(|name| public_keys(&out.path().join(name)));
+    let first = given(&out.path().join("first"), &key, "program");
     let at = |folder: &Path| Site { out: out.path().join("out"), ..folder_site(folder) };
     assert_eq!(run(&at(&first)), [false, false]);
     // Another place with the same content is the same.
-    assert_eq!(run(&at(&given(&out.path().join("same"), "key", "program"))), [true, true]);
-    assert_eq!(run(&at(&given(&out.path().join("program"), "key", "other"))), [true, false]);
-    assert_eq!(run(&at(&given(&out.path().join("key"), "other", "other"))), [false, false]);
+    assert_eq!(run(&at(&given(&out.path().join("same"), &key, "program"))), [true, true]);
+    assert_eq!(run(&at(&given(&out.path().join("program"), &key, "other"))), [true, false]);
+    assert_eq!(run(&at(&given(&out.path().join("others"), &other, "other"))), [false, false]);
 }
 
 #[test]
@@ -191,10 +193,21 @@ fn signatures_of_another_key_than_the_one_given_are_not_kept() {
     }
 }
 
-/// A folder with public keys, and with programs of every target, of this content.
-fn given(folder: &Path, key: &str, program: &str) -> PathBuf {
-    for name in ["cairn.pub", "cairn.asc"] {
-        write(&folder.join(name), key);
+/// A folder with the public keys of a release.
+fn public_keys(folder: &Path) -> PathBuf {
+    fs::create_dir(folder).unwrap();
+    let (public, key) = new_key(folder, "cairn");
+    let (_, next) = new_key(folder, "next");
+    let list = KeyList::begin(&key, &next.public_key()).unwrap();
+    write(&folder.join("keys.json"), &list.to_json());
+    write(&folder.join("cairn.asc"), &fs::read_to_string(public).unwrap());
+    folder.to_owned()
+}
+
+/// A folder with these public keys, and with programs of every target of this content.
+fn given(folder: &Path, keys: &Path, program: &str) -> PathBuf {
+    for name in ["cairn.pub", "cairn.asc", "keys.json"] {
+        write(&folder.join(name), &fs::read_to_string(keys.join(name)).unwrap());
     }
     for target in &plan().targets {
         for binary in target.programs() {

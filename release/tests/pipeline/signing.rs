@@ -56,7 +56,7 @@ fn the_manifest_lists_every_file_but_itself_and_signatures() {
     let release = Release::signed();
     let manifest = Manifest::parse(&fs::read(release.file("release.json")).unwrap()).unwrap();
     let listed: Vec<_> = manifest.files.iter().map(|entry| entry.name.clone()).collect();
-    assert_eq!(listed, ["SHA256SUMS".to_owned(), release.archive()]);
+    assert_eq!(listed, ["SHA256SUMS".to_owned(), release.archive(), "keys.json".to_owned()]);
     for entry in manifest.files {
         let digest = digest_file(&release.file(&entry.name)).unwrap();
         assert_eq!((entry.size, entry.sha256), (digest.size, digest.sha256), "{}", entry.name);

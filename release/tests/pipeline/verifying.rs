@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::Command;
 
 use cairn_release::digest::digest_file;
-use cairn_release::sign;
+use cairn_release::key_list::KEYS_NAME;
+use cairn_release::{checksum, sign};
 
 use crate::fixture::{Release, VERSION, new_key, plan_with_images, sign_raw, small_plan_of};
 
@@ -232,6 +233,8 @@ fn an_older_release_than_the_last_one_seen_is_refused_with_19() {
 fn a_file_of_a_release_with_another_number_is_refused_with_19() {
     let release = Release::signed();
     let older = Release::unsigned(small_plan_of(VERSION, 6));
+    fs::copy(release.file(KEYS_NAME), older.file(KEYS_NAME)).unwrap();
+    checksum::checksum(&older.plan, &older.dir).unwrap();
     sign::sign(&older.plan, &older.dir, &release.key).unwrap();
     let name = format!("{}.minisig", release.archive());
     fs::copy(older.file(&name), release.file(&name)).unwrap();
@@ -272,7 +275,7 @@ fn help_and_documentation_list_every_exit_code() {
     let help = String::from_utf8(output.stdout).unwrap();
     let docs = fs::read_to_string(crate::fixture::source_tree().join("docs/RELEASING.md")).unwrap();
     let words: BTreeSet<_> = help.split_whitespace().collect();
-    for code in (0..=2).chain(10..=22) {
+    for code in (0..=2).chain(10..=24) {
         assert!(words.contains(code.to_string().as_str()), "{code} is not in --help");
         let listed = docs.contains(&format!("| {code} |")) || (1..=2).contains(&code) && docs.contains("| 1, 2 |");
         assert!(listed, "{code} is not in docs/RELEASING.md");

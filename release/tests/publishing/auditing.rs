@@ -22,7 +22,16 @@ fn site(made: &Made) -> tempfile::TempDir {
 }
 
 fn request<'a>(store: &'a dyn Store, public_key: &'a Path) -> Audit<'a> {
-    Audit { store, layout: Layout::Site, version: None, public_key, min_sequence: 0, local: None, time: EPOCH }
+    Audit {
+        store,
+        layout: Layout::Site,
+        version: None,
+        public_key,
+        min_sequence: 0,
+        keys: None,
+        local: None,
+        time: EPOCH,
+    }
 }
 
 fn audit_folder(site: &Path, maker: &Maker, local: Option<&Path>) -> Result<Audited, Error> {
@@ -68,7 +77,7 @@ fn a_workflow_audits_the_repository_that_it_runs_for_unless_a_place_is_named() {
         command.arg("--public-key").arg(&maker.public_key).args(["--version", VERSION]);
         command
     };
-    assert!(said(&mut command()).starts_with("1.2.3: 8 files, "));
+    assert!(said(&mut command()).starts_with("1.2.3: 10 files, "));
     let asked = server.log().len();
     said(command().arg("--folder").arg(site(&made).path()));
     assert_eq!(server.log().len(), asked, "it looked at the repository, too");
@@ -99,7 +108,7 @@ fn the_newest_release_is_audited_where_no_version_is_named() {
     let maker = Maker::new();
     let made = maker.usual();
     let server = github(&made.dir);
-    assert!(said(&mut audit_github(&server, &maker)).starts_with("1.2.3: 8 files, "));
+    assert!(said(&mut audit_github(&server, &maker)).starts_with("1.2.3: 10 files, "));
     let asked = |line: &&String| line.contains("/latest/");
     assert_eq!(server.log().iter().filter(asked).count(), 1, "what changes meanwhile must not be mixed");
 }

@@ -11,11 +11,14 @@ use std::time::Duration;
 use cairn_release::checksum;
 use cairn_release::comment::TrustedComment;
 use cairn_release::digest::{Digest, digest_bytes, digest_file};
+use cairn_release::key_list::{KEYS_NAME, KeyList};
+use cairn_release::keys::{self, SigningKey};
 use cairn_release::manifest::{Entry, MANIFEST_NAME, Manifest, SCHEMA, SUMS_NAME};
 use cairn_release::plan::{ArtifactKind, PRODUCT};
 use cairn_release::publish::{self, Client, Error, Found, Mode, Part, Release, Report, Step, Target, Tree, Verified};
 use cairn_release::repository::apt::{VALID_DAYS, date};
-use minisign::KeyPair;
+use cairn_release::verify;
+use minisign::{SecretKey, SecretKeyBox};
 use tempfile::TempDir;
 
 /// Time of all releases in these tests.
@@ -46,7 +49,8 @@ pub(crate) fn said(command: &mut Command) -> String {
 pub(crate) struct Maker {
     pub(crate) scratch: TempDir,
     pub(crate) public_key: PathBuf,
-    pair: KeyPair,
+    secret: SecretKey,
+    list: KeyList,
 }
 
 /// A release folder and what goes with it.
@@ -61,13 +65,18 @@ pub(crate) struct Made {
 impl Maker {
     pub(crate) fn new() -> Self {
         let scratch = tempfile::tempdir().unwrap();
-        let pair = KeyPair::generate_unencrypted_keypair().unwrap();
-        let public_key = scratch.path().join("key.pub");
-        fs::write(&public_key, pair.pk.to_box().unwrap().to_string()).unwrap();
-        Self { scratch, public_key, pair }
+        let [(secret, public_key), (next_secret, next)] =
+            ["key", "next"].map(|name| [".key", ".pub"].map(|end| scratch.path().join(format!("{name}{end}"))).into());
+        keys::generate(&secret, &public_key, None).unwrap();
+        keys::generate(&next_secret, &next, None).unwrap();
+        let key = SigningKey::read(&secret, None).unwrap();
+        let list = KeyList::begin(&key, &verify::read_key(&next).unwrap()).unwrap();
+        let text = fs::read_to_string(&secret).unwrap();
+        let secret = SecretKeyBox::from_string(&text).unwrap().into_unencrypted_secret_key().unwrap();
+        Self { scratch, public_key, secret, list }
     }
 
-    /// A release of two archives whose content is made of `content`.
+    /// A release of two archives and the list of keys, whose content is made of `content`.
     pub(crate) fn release(&self, version: &str, sequence: u64, content: &str) -> Made {
         let archive = |target: &str| format!("{target} {content}").repeat(1000).into_bytes();
         self.release_of(version, sequence, content, archive)
@@ -87,8 +96,9 @@ impl Maker {
         for target in ["linux-amd64", "linux-arm64"] {
             fs::write(dir.join(name(target)), archive(target)).unwrap();
         }
+        fs::write(dir.join(KEYS_NAME), self.list.to_json()).unwrap();
         let sum = |name: &String| (name.clone(), digest_file(&dir.join(name)).unwrap().sha256);
-        let sums: Vec<_> = [name("linux-amd64"), name("linux-arm64")].iter().map(sum).collect();
+        let sums: Vec<_> = [name("linux-amd64"), name("linux-arm64"), KEYS_NAME.to_owned()].iter().map(sum).collect();
         fs::write(dir.join(SUMS_NAME), checksum::render(&sums)).unwrap();
         let entry = |name: String, kind, target: Option<&str>| {
             let digest = digest_file(&dir.join(&name)).unwrap();
@@ -109,10 +119,11 @@ impl Maker {
                 entry(SUMS_NAME.to_owned(), ArtifactKind::Checksums, None),
                 archive_of("linux-amd64"),
                 archive_of("linux-arm64"),
+                entry(KEYS_NAME.to_owned(), ArtifactKind::KeyList, None),
             ],
         };
         fs::write(dir.join(MANIFEST_NAME), manifest.to_json()).unwrap();
-        for name in [SUMS_NAME, MANIFEST_NAME, &name("linux-amd64"), &name("linux-arm64")] {
+        for name in [SUMS_NAME, MANIFEST_NAME, KEYS_NAME, &name("linux-amd64"), &name("linux-arm64")] {
             self.sign(&dir, name, version, sequence);
         }
         let public_key = self.public_key.clone();
@@ -133,8 +144,8 @@ impl Maker {
             sha256: digest_file(&dir.join(name)).unwrap().sha256,
             sequence,
         };
-        let (public, secret) = (Some(&self.pair.pk), &self.pair.sk);
-        let signature = minisign::sign(public, secret, Cursor::new(bytes), Some(&comment.to_string()), None).unwrap();
+        let comment = comment.to_string();
+        let signature = minisign::sign(None, &self.secret, Cursor::new(bytes), Some(&comment), None).unwrap();
         fs::write(dir.join(format!("{name}.minisig")), signature.to_string()).unwrap();
     }
 }

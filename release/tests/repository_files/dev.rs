@@ -98,7 +98,7 @@ fn publish(more: &str) -> String {
 /// The call of the pipeline with which a place is verified afterwards.
 fn audit(place: &str) -> String {
     let version = crate::version();
-    format!("audit --public-key packaging/keys/cairn.pub --version {version} --local dist/cairn-{version} {place}")
+    format!("audit --public-key packaging/keys/keys.json --version {version} --local dist/cairn-{version} {place}")
 }
 
 const GITHUB: &str = "--github cairn/cairn --tree bundle=dist/bundle --changelog CHANGELOG.md";

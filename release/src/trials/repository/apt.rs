@@ -31,7 +31,8 @@ pub fn run(trial: &Trial<'_>) -> Result<Vec<Check>> {
     let root = Root::copy(trial.base, trial.scratch)?;
     fs::write(root.path("/etc/apt/sources.list"), "")?;
     let mut refusing = Refusing { root, trial, stranger: Stranger::new(trial)? };
-    let mut checks = run_all(&mut refusing, refusals());
+    let mut checks = run_all(&mut refusing, [going_on()]);
+    checks.extend(run_all(&mut refusing, refusals()));
     let served = Served::copy(trial)?;
     accepted(&update(&refusing.root, &served, &served.keyring())?).context("apt does not take the repository")?;
     let mut stage = Stage::new(refusing.root, Box::new(Apt), trial.current, trial.previous);
@@ -47,6 +48,12 @@ struct Refusing<'a> {
     stranger: Stranger,
 }
 
+fn going_on<'a>() -> Step<Refusing<'a>> {
+    ("apt goes on with the keyring of the version before", |it| {
+        accepted(&update(&it.root, &Served::copy(it.trial)?, it.trial.keyring)?).map(drop)
+    })
+}
+
 fn refusals<'a>() -> [Step<Refusing<'a>>; 5] {
     [
         ("apt refuses the repository with another key", |it| {
@@ -56,11 +63,11 @@ fn refusals<'a>() -> [Step<Refusing<'a>>; 5] {
         ("apt refuses a changed signed index", |it| {
             let is_signed = |name: &str| name.ends_with("/InRelease") || name.ends_with("/Release");
             let served = Served::changed(it.trial, is_signed)?;
-            refused(&update(&it.root, &served, it.trial.public_key)?, &["BADSIG", "NOSPLIT", "BAD signature"])
+            refused(&update(&it.root, &served, it.trial.keyring)?, &["BADSIG", "NOSPLIT", "BAD signature"])
         }),
         ("apt refuses a changed list of packages", |it| {
             let served = Served::changed(it.trial, |name| name.contains("/binary-"))?;
-            refused(&update(&it.root, &served, it.trial.public_key)?, &["Hash Sum mismatch"])
+            refused(&update(&it.root, &served, it.trial.keyring)?, &["Hash Sum mismatch"])
         }),
         ("apt refuses a repository that is no longer valid", |it| {
             let served = Served::copy(it.trial)?;
@@ -73,7 +80,7 @@ fn refusals<'a>() -> [Step<Refusing<'a>>; 5] {
         }),
         ("apt refuses a changed package", |it| {
             let served = Served::changed(it.trial, |name| name.ends_with(".deb"))?;
-            accepted(&update(&it.root, &served, it.trial.public_key)?).context("the lists are as they were")?;
+            accepted(&update(&it.root, &served, it.trial.keyring)?).context("the lists are as they were")?;
             let installed = it.root.run(&["apt-get", "install", "--yes", "cairn-client"])?;
             it.root.succeed(&["apt-get", "clean"])?;
             refused(&installed, &["Hash Sum mismatch"])

@@ -35,7 +35,8 @@ pub fn run(trial: &Trial<'_>, nfpm: &Path) -> Result<Vec<Check>> {
     rpm.env("HOME", HOME).arg("--root").arg(root.top()).args(["--define", "_pkgverify_level none", "--install"]);
     tool::output(rpm.arg(stand_in))?;
     let mut refusing = Refusing { root, trial, stranger: Stranger::new(trial)? };
-    let mut checks = run_all(&mut refusing, refusals());
+    let mut checks = run_all(&mut refusing, [going_on()]);
+    checks.extend(run_all(&mut refusing, refusals()));
     let dnf = Dnf { served: Served::copy(trial)? };
     let mut stage = Stage::new(refusing.root, Box::new(dnf), trial.current, trial.previous);
     checks.extend(run_steps(&mut stage, lifecycle::steps()));
@@ -62,6 +63,12 @@ impl Refusing<'_> {
     }
 }
 
+fn going_on<'a>() -> Step<Refusing<'a>> {
+    ("dnf goes on with the keyring of the version before", |it| {
+        accepted(&it.reads(&Served::copy(it.trial)?, it.trial.keyring)?).map(drop)
+    })
+}
+
 fn refusals<'a>() -> [Step<Refusing<'a>>; 6] {
     [
         ("dnf refuses the repository with another key", |it| {
@@ -69,20 +76,20 @@ fn refusals<'a>() -> [Step<Refusing<'a>>; 6] {
         }),
         ("dnf refuses a changed signed index", |it| {
             let served = Served::changed(it.trial, |name| name.ends_with("/repomd.xml"))?;
-            refused(&it.reads(&served, it.trial.public_key)?, &["Bad GPG signature"])
+            refused(&it.reads(&served, it.trial.keyring)?, &["Bad GPG signature"])
         }),
         ("dnf refuses a repository without a signature", |it| {
             let served = Served::copy(it.trial)?;
             fs::remove_file(served.path().join("repodata/repomd.xml.asc"))?;
-            refused(&it.reads(&served, it.trial.public_key)?, &["repomd.xml.asc"])
+            refused(&it.reads(&served, it.trial.keyring)?, &["repomd.xml.asc"])
         }),
         ("dnf refuses a changed list of packages", |it| {
             let served = Served::changed(it.trial, |name| name.ends_with("-primary.xml.gz"))?;
-            refused(&it.reads(&served, it.trial.public_key)?, &["checksum"])
+            refused(&it.reads(&served, it.trial.keyring)?, &["checksum"])
         }),
         ("dnf refuses a changed package", |it| {
             let served = Served::changed(it.trial, |name| name.ends_with(".rpm"))?;
-            refused(&it.installs(&served, it.trial.public_key)?, &["checksum doesn't match"])
+            refused(&it.installs(&served, it.trial.keyring)?, &["checksum doesn't match"])
         }),
         ("dnf refuses packages that are signed with another key than the repository", |it| {
             let served = Served::copy(it.trial)?;

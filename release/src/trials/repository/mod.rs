@@ -32,8 +32,8 @@ pub struct Trial<'a> {
     pub site: &'a Path,
     /// Folder of the repository on the site.
     pub repository: &'a str,
-    /// The armored OpenPGP public key that users have.
-    pub public_key: &'a Path,
+    /// The keyring that users of the older version have.
+    pub keyring: &'a Path,
     /// Seconds since 1970 at which the repository was published.
     pub time: u64,
     /// The packages that are to be released; they are in the repository.

@@ -56,7 +56,7 @@ const VENDOR_LIMIT: Duration = Duration::from_secs(600);
 const CHECK_LIMIT: Duration = Duration::from_secs(3600);
 
 /// Variables by which cargo and the toolchain's launcher find their own folders.
-const TOOLCHAIN_VARIABLES: [&str; 4] = ["HOME", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"];
+const TOOLCHAIN_VARIABLES: [&str; 3] = ["HOME", "CARGO_HOME", "RUSTUP_HOME"];
 
 /// A crate that `Cargo.lock` takes from a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -222,6 +222,8 @@ pub fn try_offline(archive: &Path, top: &str, cargo: &Path, package: &str, work:
             command.args(&unshare[1..]).arg(cargo);
         }
         command.current_dir(work.join(top)).env("CARGO_HOME", &home).env("CARGO_TARGET_DIR", work.join("target"));
+        // By its name, rustup's launcher would be found, which obeys the `rust-toolchain.toml` that some crates have.
+        command.env("RUSTC", cargo.with_file_name("rustc"));
         command.args(["--config", CONFIG_PATH]).args(arguments).args(["--locked", "--offline"]);
         run(&mut command, CHECK_LIMIT).context("the vendored archive does not build by itself")
     };

@@ -151,6 +151,20 @@ fn a_vendored_file_that_was_never_published_is_found_even_if_its_list_names_it()
     assert!(refusal.starts_with(&format!("cargo has no {crate_name}.crate; run `cargo fetch")), "{refusal}");
 }
 
+/// Seen with a crate that asks for the component rust-src: rustup, if it is there, would look for it on the network.
+#[test]
+fn a_crate_that_asks_for_a_toolchain_of_its_own_is_compiled_with_the_one_that_is_tried() {
+    let (_repository, tree, crate_name) = package_with_a_dependency();
+    let scratch = tempfile::tempdir().unwrap();
+    let [gathered, trial] = ["gathered", "trial"].map(|name| scratch.path().join(name));
+    [&gathered, &trial].iter().for_each(|folder| fs::create_dir(folder).unwrap());
+    let mut entries = vendor::entries(&tree, &cargo(), &gathered).unwrap();
+    let asks = "[toolchain]\nchannel = \"0.0.0\"\n";
+    replace(&mut entries, &format!("vendor/{crate_name}/rust-toolchain.toml"), asks);
+    let archive = write_archive(scratch.path(), &entries);
+    vendor::try_offline(&archive, TOP, &cargo(), "tool", &trial).unwrap();
+}
+
 #[test]
 fn an_archive_without_its_crates_does_not_pass_the_trial() {
     let (_repository, tree, _) = package_with_a_dependency();

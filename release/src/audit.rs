@@ -54,8 +54,6 @@ pub struct Audit<'a> {
     pub public_key: &'a Path,
     /// Lowest release number that is acceptable.
     pub min_sequence: u64,
-    /// `keys.json` of a release that was verified before, as [`Request::keys`].
-    pub keys: Option<&'a Path>,
     /// Release folder that the files must be equal to.
     pub local: Option<&'a Path>,
     /// The time of the audit, in seconds since 1970.
@@ -112,8 +110,8 @@ pub fn audit_and(
         .map_err(|e| Error::Input { what: format!("version {version}"), why: e.to_string() })?;
     let scratch = tempfile::tempdir().map_err(|source| Error::Local { path: std::env::temp_dir(), source })?;
     let (files, bytes) = Download { request, version: &version, dir: scratch.path() }.all()?;
-    let Audit { public_key, min_sequence, keys, .. } = *request;
-    let manifest = verify::verify(&Request { dir: scratch.path(), public_key, version: &version, min_sequence, keys });
+    let Audit { public_key, min_sequence, .. } = *request;
+    let manifest = verify::verify(&Request { dir: scratch.path(), public_key, version: &version, min_sequence });
     let manifest = manifest.map_err(Error::NotVerified)?;
     let sha256 = digest(&scratch.path().join(MANIFEST_NAME))?.sha256;
     let state = index.map(|index| check_index(&index, &manifest, &sha256)).transpose()?;

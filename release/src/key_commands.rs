@@ -3,12 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow};
-use cairn_release::digest::digest_bytes;
+use anyhow::{Context, Result, anyhow, ensure};
 use cairn_release::files::{self, FILE_MODE};
 use cairn_release::key_list::{KEYS_NAME, KeyList, Revocation, SignedRelease};
 use cairn_release::keys::{self, SigningKey};
-use cairn_release::manifest::Manifest;
 use cairn_release::verify;
 use clap::{Args, Subcommand};
 
@@ -68,8 +66,9 @@ pub(crate) struct Revoking {
     public_key: PathBuf,
     #[command(flatten)]
     why: Why,
-    /// release.json of a release that the key signed rightly and that stays good; may be repeated.
-    #[arg(long = "release", value_name = "FILE")]
+    /// Folder with release.json, and its signature, of a release that the key signed rightly and that stays good; may be
+    /// repeated.
+    #[arg(long = "release", value_name = "DIR")]
     releases: Vec<PathBuf>,
     /// Print what the list would be, and write nothing.
     #[arg(long)]
@@ -91,7 +90,14 @@ pub(crate) fn run(command: Keys) -> Result<()> {
         Keys::Begin(Naming { place, minisign_key, next, dry_run }) => {
             let dir = place.dir()?;
             keys::ensure_new([&*dir.join(KEYS_NAME)])?;
-            write(&dir, &KeyList::begin(&secret(&minisign_key)?, &verify::read_key(&next)?)?, dry_run)
+            let (key, public) = (secret(&minisign_key)?, dir.join(SIGNING_KEY_NAME));
+            ensure!(
+                !public.exists() || verify::read_key(&public)? == key.public_key(),
+                "{} is another key than {}; a key is never overwritten",
+                public.display(),
+                minisign_key.display()
+            );
+            write(&dir, &KeyList::begin(&key, &verify::read_key(&next)?)?, dry_run)
         }
         Keys::Rotate(Naming { place, minisign_key, next, dry_run }) => {
             let dir = place.dir()?;
@@ -103,9 +109,9 @@ pub(crate) fn run(command: Keys) -> Result<()> {
         }
         Keys::Revoke(Revoking { place, public_key, why: Why { day, reason }, releases, dry_run }) => {
             let dir = place.dir()?;
-            let releases = releases.iter().map(|path| signed_release(path)).collect::<Result<_>>()?;
-            let revocation = Revocation { day, reason, releases };
-            write(&dir, &read(&dir)?.revoke(&verify::read_key(&public_key)?, revocation)?, dry_run)
+            let key = verify::read_key(&public_key)?;
+            let releases = releases.iter().map(|dir| signed_release(dir, &key)).collect::<Result<_>>()?;
+            write(&dir, &read(&dir)?.revoke(&key, Revocation { day, reason, releases })?, dry_run)
         }
         Keys::Show(place) => {
             print!("{}", shown(&read(&place.dir()?)?));
@@ -133,19 +139,19 @@ fn read(dir: &Path) -> Result<KeyList> {
     KeyList::parse(&bytes).map_err(|why| anyhow!("{}: {why}", path.display()))
 }
 
-fn signed_release(path: &Path) -> Result<SignedRelease> {
-    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let manifest = Manifest::parse(&bytes).map_err(|why| anyhow!("{}: {why}", path.display()))?;
-    Ok(SignedRelease { version: manifest.version, sha256: digest_bytes(&bytes).sha256 })
+fn signed_release(dir: &Path, key: &str) -> Result<SignedRelease> {
+    let signed = verify::manifest_signed_by(dir, key).with_context(|| dir.display().to_string());
+    signed.map(|(manifest, digest)| SignedRelease { version: manifest.version, sha256: digest.sha256 })
 }
 
 /// Writes the list and the key that signs releases, and says which keys there are now.
 fn write(dir: &Path, list: &KeyList, dry_run: bool) -> Result<()> {
     if !dry_run {
         files::create_folder(dir)?;
-        files::write_bytes(&dir.join(KEYS_NAME), FILE_MODE, list.to_json().as_bytes())?;
+        // The list last: a command that was killed before can be given again.
         let public = minisign::PublicKey::from_base64(list.signing())?.to_box()?;
         files::write_bytes(&dir.join(SIGNING_KEY_NAME), FILE_MODE, &public.to_bytes())?;
+        files::write_bytes(&dir.join(KEYS_NAME), FILE_MODE, list.to_json().as_bytes())?;
     }
     print!("{}", shown(list));
     Ok(())

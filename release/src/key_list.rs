@@ -3,8 +3,8 @@
 //! The list only grows. Of its keys that are not revoked the last is the next one, and the one before it signs releases. The
 //! next key is announced while the one before it still signs, so that whoever has verified a release knows whom later ones
 //! may be from. Each key but the first was named by an earlier one: its endorsement is a minisign signature of its text. So
-//! one key that a user trusts leads to all later ones, however many releases lie between, and a key that was stolen leads
-//! nowhere as soon as a list says so: a revoked key vouches for none.
+//! one key that a user trusts leads to all later ones, however many releases lie between. What a revoked key leads to is not
+//! trusted.
 //!
 //! The list itself is a file of each release, signed as any other. Left out: thresholds, and dates on which keys expire.
 
@@ -29,8 +29,11 @@ const SCHEMA: u32 = 1;
 /// Most keys of a list: with one every year, those of two lifetimes.
 pub const MAX_KEYS: usize = 128;
 
-/// Most bytes of the reason for a revocation, which users are shown.
+/// Most bytes of the reason for a revocation, or of what is wrong with a list: users are shown it.
 pub const MAX_REASON_BYTES: usize = 200;
+
+/// Most releases that a revoked key is said to have signed rightly.
+pub const MAX_SIGNED_RELEASES: usize = 1000;
 
 /// The content of `keys.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,11 +101,10 @@ impl KeyList {
     ///
     /// What is wrong with it, as a phrase.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
-        // Nobody has signed for the bytes yet: nothing of them may reach a terminal that could act on it.
-        let plain = |text: String| text.chars().filter(|c| !c.is_control()).collect::<String>();
-        let list: Self = serde_json::from_slice(bytes).map_err(|e| plain(e.to_string()))?;
-        list.check()?;
-        Ok(list)
+        let list: Result<Self, _> = serde_json::from_slice(bytes);
+        let checked = list.map_err(|e| e.to_string()).and_then(|list| list.check().map(|()| list));
+        // Nobody has signed for the bytes yet: they must not reach a terminal that acts on them, nor fill it.
+        checked.map_err(|why| why.chars().filter(|c| is_plain(*c)).take(MAX_REASON_BYTES).collect())
     }
 
     /// The list as JSON with a line feed at its end.
@@ -164,7 +166,7 @@ impl KeyList {
             self.signing()
         );
         let lost = self.next().to_owned();
-        self.with(signing, next)?.without(&lost, Revocation { day, reason, releases: Vec::new() })?.checked()
+        self.with(signing, next)?.revoking(&lost, Revocation { day, reason, releases: Vec::new() })?.checked()
     }
 
     /// The list with a key revoked that signed releases before; what is said of one that is revoked already is replaced.
@@ -178,7 +180,7 @@ impl KeyList {
             "{key} signs releases: first `keys rotate` to the next key, whose secret is elsewhere"
         );
         ensure!(key != self.next(), "{key} is the next key: `keys replace-next` names another in its place");
-        self.clone().without(key, revocation)?.checked()
+        self.clone().revoking(key, revocation)?.checked()
     }
 
     fn with(&self, by: &SigningKey, next: &str) -> Result<Self> {
@@ -191,7 +193,7 @@ impl KeyList {
         Ok(list)
     }
 
-    fn without(mut self, key: &str, revocation: Revocation) -> Result<Self> {
+    fn revoking(mut self, key: &str, revocation: Revocation) -> Result<Self> {
         let found = self.keys.iter_mut().find(|it| it.public_key == key);
         found.with_context(|| format!("{key} is not in the list"))?.revoked = Some(revocation);
         Ok(self)
@@ -230,32 +232,32 @@ impl KeyList {
         Ok(())
     }
 
-    /// The earlier key whose endorsement the key at this place has.
-    fn endorser(&self, at: usize) -> Option<&ReleaseKey> {
+    /// Place of the earlier key that has named the one at this place.
+    fn endorser(&self, at: usize) -> Option<usize> {
         let key = &self.keys[at];
         let signature = Signature::decode(key.endorsement.as_deref()?).ok()?;
         if signature.trusted_comment() != endorsement_comment(&key.public_key) {
             return None;
         }
-        let signed_by = |earlier: &&ReleaseKey| {
+        let signed_by = |earlier: &ReleaseKey| {
             let public = PublicKey::from_base64(&earlier.public_key);
             public.is_ok_and(|public| public.verify(key.public_key.as_bytes(), &signature, false).is_ok())
         };
-        self.keys[..at].iter().find(signed_by)
+        self.keys[..at].iter().position(signed_by)
     }
 
-    /// The keys that these stand behind: they themselves, those that they named, and so on, but no revoked one and none that
-    /// only a revoked one has named.
+    /// The keys from one of `trusted` to the one that signs releases, each named by the one before it; none if no trusted key
+    /// leads there. Revoked ones may be among them.
     #[must_use]
-    pub fn vouched_by<'a>(&'a self, trusted: &BTreeSet<&str>) -> BTreeSet<&'a str> {
-        let mut vouched = BTreeSet::new();
-        for (at, key) in self.keys.iter().enumerate() {
-            let named = || self.endorser(at).is_some_and(|by| vouched.contains(by.public_key.as_str()));
-            if key.revoked.is_none() && (trusted.contains(key.public_key.as_str()) || named()) {
-                vouched.insert(key.public_key.as_str());
-            }
+    pub fn path(&self, trusted: &[&str]) -> Option<Vec<&ReleaseKey>> {
+        let mut at = self.keys.iter().position(|key| key.public_key == self.signing())?;
+        let mut path = vec![&self.keys[at]];
+        while !trusted.contains(&self.keys[at].public_key.as_str()) {
+            at = self.endorser(at)?;
+            path.push(&self.keys[at]);
         }
-        vouched
+        path.reverse();
+        Some(path)
     }
 
     /// What is said of the key, if it is revoked.
@@ -264,10 +266,13 @@ impl KeyList {
         self.keys.iter().find(|it| it.public_key == key)?.revoked.as_ref()
     }
 
-    /// Whether one of both lists is how the other one began.
+    /// Whether this is the other list at the same time or later: with all of its keys, and with all of its revocations.
     #[must_use]
-    pub fn agrees_with(&self, other: &Self) -> bool {
-        self.keys.iter().zip(&other.keys).all(|(one, another)| one.public_key == another.public_key)
+    pub fn goes_on_from(&self, other: &Self) -> bool {
+        let has = |(ours, theirs): (&ReleaseKey, &ReleaseKey)| {
+            ours.public_key == theirs.public_key && (ours.revoked.is_some() || theirs.revoked.is_none())
+        };
+        self.keys.len() >= other.keys.len() && self.keys.iter().zip(&other.keys).all(has)
     }
 }
 
@@ -275,15 +280,24 @@ impl Revocation {
     fn check(&self) -> Result<(), String> {
         let Self { day, reason, releases } = self;
         parse_day(day).map_err(|e| e.to_string())?;
-        let plain = reason.chars().all(|c| c == ' ' || c.is_ascii_graphic());
-        if !plain || reason.trim().is_empty() || reason.len() > MAX_REASON_BYTES {
+        if !reason.chars().all(is_plain) || reason.trim().is_empty() || reason.len() > MAX_REASON_BYTES {
             return Err(format!("the reason {reason:?} is not a line of 1 to {MAX_REASON_BYTES} ASCII characters"));
         }
-        match releases.iter().find(|release| !is_sha256(&release.sha256)) {
-            Some(bad) => Err(format!("the sha256 of {:?} is not 64 lower-case hexadecimal digits", bad.version)),
-            None => Ok(()),
+        if releases.len() > MAX_SIGNED_RELEASES {
+            return Err(format!("it lists {} releases of one key, {MAX_SIGNED_RELEASES} are the most", releases.len()));
         }
+        for SignedRelease { version, sha256 } in releases {
+            semver::Version::parse(version).map_err(|e| format!("{version:?} in it is no version: {e}"))?;
+            if !is_sha256(sha256) {
+                return Err(format!("the sha256 of {version} is not 64 lower-case hexadecimal digits"));
+            }
+        }
+        Ok(())
     }
+}
+
+fn is_plain(c: char) -> bool {
+    c == ' ' || c.is_ascii_graphic()
 }
 
 /// What an endorsement says; no signature of a release's file has a comment of this form.

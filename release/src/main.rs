@@ -165,7 +165,8 @@ struct Verify {
     /// Folder with the downloaded files of one release and nothing else.
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
-    /// File with the minisign public key, from a source that you trust; or keys.json from there.
+    /// File with the minisign public key, from a source that you trust; or keys.json from there, or of the newest release
+    /// that you have verified: then revocations in it count, and a list that does not go on from it is refused.
     #[arg(long, value_name = "FILE")]
     public_key: PathBuf,
     /// Version that the release should have.
@@ -174,10 +175,6 @@ struct Verify {
     /// Lowest release number to accept; give the number of the last release that you saw.
     #[arg(long, value_name = "N", default_value_t = 0)]
     min_sequence: u64,
-    /// keys.json of the newest release that you have verified, its signature beside it: then revocations in it count, and
-    /// releases signed by any key in it do.
-    #[arg(long, value_name = "FILE")]
-    keys: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -339,7 +336,6 @@ fn run_verify(args: &Verify) -> Result<()> {
         public_key: &args.public_key,
         version: &args.version,
         min_sequence: args.min_sequence,
-        keys: args.keys.as_deref(),
     })?;
     println!("{} {} (release number {}): all files fit", manifest.product, manifest.version, manifest.sequence);
     for entry in &manifest.files {

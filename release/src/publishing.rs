@@ -63,7 +63,7 @@ pub(crate) struct Publish {
 pub(crate) struct Audit {
     #[command(flatten)]
     place: Place,
-    /// File with the minisign public key, or keys.json from a source that you trust.
+    /// File with the minisign public key, or keys.json of a release that you have verified or from a source that you trust.
     #[arg(long, value_name = "FILE")]
     public_key: PathBuf,
     /// Version to check [default: the one that the channel `stable` names, or GitHub's newest release].
@@ -72,9 +72,6 @@ pub(crate) struct Audit {
     /// Lowest release number to accept.
     #[arg(long, value_name = "N", default_value_t = 0)]
     min_sequence: u64,
-    /// keys.json of a release that was verified before, its signature beside it: revocations in it count.
-    #[arg(long, value_name = "FILE")]
-    keys: Option<PathBuf>,
     /// Release folder that the published files must be equal to.
     #[arg(long, value_name = "DIR")]
     local: Option<PathBuf>,
@@ -234,7 +231,6 @@ pub(crate) fn audit(args: &Audit) -> Result<()> {
         version: version.as_deref(),
         public_key: &args.public_key,
         min_sequence: args.min_sequence,
-        keys: args.keys.as_deref(),
         local: args.local.as_deref(),
         time: now(),
     };

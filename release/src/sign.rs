@@ -84,8 +84,12 @@ fn manifest(plan: &Plan, dir: &Path) -> Result<Manifest> {
     })
 }
 
-/// Users take from the list whose signatures to expect.
-fn check_key(dir: &Path, key: &SigningKey) -> Result<()> {
+/// Whether `keys.json` of the folder names this key: users take from it whose signatures to expect.
+///
+/// # Errors
+///
+/// It names another one, or cannot be read.
+pub(crate) fn check_key(dir: &Path, key: &SigningKey) -> Result<()> {
     let bytes = fs::read(dir.join(KEYS_NAME)).with_context(|| format!("cannot read {KEYS_NAME}"))?;
     let list = KeyList::parse(&bytes).map_err(|why| anyhow!("{KEYS_NAME}: {why}"))?;
     let (listed, given) = (list.signing(), key.public_key());

@@ -1,76 +1,64 @@
-//! Whom a verifier trusts: the key that its user gave, and every key that a list of keys adds to it.
+//! Whom a verifier trusts: one key, or a list of keys that the user has verified before or has from a source that is trusted.
 //!
-//! With the list of a release that was verified before, the user also learns of revocations, and that a release's list is
-//! not somebody else's: both must be one list at two times.
+//! A key leads to the keys that followed it, as far as a release's own list is right about them. A list also knows which
+//! keys were revoked, and that a release's list which does not go on from it is somebody else's.
 
-use std::collections::BTreeSet;
-
-use crate::key_list::{KEYS_NAME, KeyList, Revocation};
+use crate::key_list::{KEYS_NAME, KeyList, ReleaseKey, Revocation};
 use crate::verify::Refusal;
 
-/// The keys that count for one verification.
+/// What the user brings.
 #[derive(Debug)]
-pub(crate) struct Trust {
-    given: String,
-    known: Option<KeyList>,
+pub(crate) enum Trust {
+    /// A key, as the second line of minisign's file has it.
+    Key(String),
+    /// A list, which needs no signature.
+    List(KeyList),
 }
 
 impl Trust {
-    /// One key, as the second line of minisign's file has it, and nothing else.
-    pub(crate) fn in_key(given: String) -> Self {
-        Self { given, known: None }
-    }
-
-    /// The key and all of a list that the key stands behind.
-    pub(crate) fn with_list(self, known: KeyList) -> Self {
-        Self { known: Some(known), ..self }
-    }
-
-    /// The key that must have signed the release with this list.
+    /// Whether it leads to the key that signs releases by a list of which only the form is known: then that key's signature
+    /// is worth looking at. Revocations in the list do not count before it has been.
     ///
     /// # Errors
     ///
-    /// Nothing that is trusted stands behind that key, or the list is not that of the release seen before.
-    pub(crate) fn signer<'a>(&self, list: &'a KeyList) -> Result<&'a str, Refusal> {
-        let signer = list.signing();
-        let trusted: BTreeSet<&str> = match &self.known {
-            None => BTreeSet::from([self.given.as_str()]),
-            Some(known) if !known.agrees_with(list) => {
-                let why = "it is not the list that was given at another time; somebody else made it".to_owned();
-                return Err(Refusal::BadKeys { file: KEYS_NAME, why });
+    /// It leads to another key, or the list contradicts the user's.
+    pub(crate) fn leads_to<'a>(&self, list: &'a KeyList) -> Result<Vec<&'a ReleaseKey>, Refusal> {
+        let path = match self {
+            Self::Key(key) => list.path(&[key]),
+            // An earlier list says nothing that the user's does not say better.
+            Self::List(known) if known.goes_on_from(list) => return Ok(Vec::new()),
+            Self::List(known) if list.goes_on_from(known) => list.path(&[known.signing(), known.next()]),
+            Self::List(_) => {
+                let why = "it does not go on from the list that you trust, nor that from it: somebody else made it";
+                return Err(Refusal::BadKeys { file: KEYS_NAME, why: why.to_owned() });
             }
-            Some(known) => known.keys().iter().map(|key| key.public_key.as_str()).collect(),
         };
-        // One that was revoked since counts for what it signed rightly, to which `check_release` holds it.
-        let known_before = self.known.is_some() && trusted.contains(signer);
-        if known_before || list.vouched_by(&trusted).contains(signer) {
-            return Ok(signer);
-        }
-        let revoked = trusted.iter().find_map(|key| Some((*key, list.revocation(key)?)));
-        Err(match revoked {
-            Some((key, revocation)) => refusal(
-                KEYS_NAME,
-                key,
-                revocation,
-                "it vouches for no other key; get the new one from a source that you trust",
-            ),
-            None => Refusal::UnknownKey(KEYS_NAME.to_owned()),
-        })
+        path.ok_or_else(|| Refusal::UnknownKey(KEYS_NAME.to_owned()))
     }
 
-    /// Holds a release that a revoked key signed to those that it signed rightly.
+    /// Holds a release, whose list is verified, to what is known of the keys that lead to it.
     ///
     /// # Errors
     ///
-    /// It is none of them.
-    pub(crate) fn check_release(&self, signer: &str, manifest: &str, sha256: &str) -> Result<(), Refusal> {
-        match self.known.as_ref().and_then(|known| known.revocation(signer)) {
-            Some(revocation) if !revocation.releases.iter().any(|release| release.sha256 == sha256) => Err(refusal(
-                manifest,
-                signer,
-                revocation,
-                "this is none of the releases that it signed rightly; do not use it",
-            )),
+    /// One of them is revoked, and the release is none of those that it signed rightly.
+    pub(crate) fn check_revocations(
+        &self,
+        path: &[&ReleaseKey],
+        signer: &str,
+        manifest: &str,
+        sha256: &str,
+    ) -> Result<(), Refusal> {
+        if let Some((key, revocation)) = path.iter().find_map(|key| Some((key, key.revoked.as_ref()?))) {
+            let what_follows =
+                "what it leads to is not trusted; get the new key, or its list, from a source that you trust";
+            return Err(refusal(KEYS_NAME, &key.public_key, revocation, what_follows));
+        }
+        let Self::List(known) = self else { return Ok(()) };
+        match known.revocation(signer) {
+            Some(revocation) if !revocation.releases.iter().any(|release| release.sha256 == sha256) => {
+                let what_follows = "this is none of the releases that it signed rightly; do not use it";
+                Err(refusal(manifest, signer, revocation, what_follows))
+            }
             _ => Ok(()),
         }
     }

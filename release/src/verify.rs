@@ -35,8 +35,8 @@ pub enum Refusal {
     BadSignature(String),
     /// The signature was made with a key that the given one does not stand behind.
     #[error(
-        "{0}: signed with another key than the given one and those that followed it; do not use it unless you know why (a \
-         release that is older than the given key needs --keys with keys.json of a newer one)"
+        "{0}: signed with another key than the given one and those that followed it; do not use it unless you know why (for a \
+         release that is older than the given key, give keys.json of a newer one that you have verified)"
     )]
     UnknownKey(String),
     /// The signature belongs to a file of another name.
@@ -94,7 +94,7 @@ pub enum Refusal {
         "{0}: its trusted comment does not name product, version, file, hash and sequence; the release was made wrongly"
     )]
     BadComment(String),
-    /// What the trust in the file would rest on is a key that was revoked.
+    /// The key that signed, or one that the user's trust in it would rest on, was revoked.
     #[error("{file}: the key {key} was revoked on {day} ({reason}): {what_follows}")]
     RevokedKey {
         /// The file.
@@ -108,7 +108,7 @@ pub enum Refusal {
         /// What that means here, and what to do.
         what_follows: &'static str,
     },
-    /// A list of keys makes no sense, or is not the one that was seen before.
+    /// The release's list of keys makes no sense, or contradicts the one that the user trusts.
     #[error("{file}: {why}; do not use the release, and report it")]
     BadKeys {
         /// The file.
@@ -178,15 +178,25 @@ Exit codes of verify:
 pub struct Request<'a> {
     /// The release folder.
     pub dir: &'a Path,
-    /// File with the minisign public key, or a list of keys that needs no signature because of where it is from.
+    /// File with the minisign public key, or a list of keys from a release that was verified before or another source that is
+    /// trusted; nobody's signature of it is asked for.
     pub public_key: &'a Path,
     /// Version that the folder should have.
     pub version: &'a str,
     /// Lowest release number that is acceptable; 0 accepts all.
     pub min_sequence: u64,
-    /// `keys.json` of the newest release that the user has verified, its signature beside it: then revocations count, and
-    /// releases of all keys in it.
-    pub keys: Option<&'a Path>,
+}
+
+/// The manifest in a folder, if this key has signed it; nothing else of the folder is looked at.
+///
+/// # Errors
+///
+/// It cannot be read, or its signature is not of this key or does not fit.
+pub fn manifest_signed_by(dir: &Path, key: &str) -> Result<(Manifest, Digest), Refusal> {
+    let manifest = Manifest::parse(&read_small_in(dir, MANIFEST_NAME)?);
+    let manifest = manifest.map_err(|why| Refusal::BadManifest { file: MANIFEST_NAME, why })?;
+    let folder = Folder { dir, key: public_key(key)?, version: &manifest.version };
+    folder.manifest().map(|(manifest, _, digest)| (manifest, digest))
 }
 
 /// Verifies a whole release folder and returns its manifest.
@@ -195,18 +205,18 @@ pub struct Request<'a> {
 ///
 /// The first thing that is not as it should be.
 pub fn verify(request: &Request<'_>) -> Result<Manifest, Refusal> {
-    let trust = trust(request)?;
+    let trust = trust(request.public_key)?;
     let (list, list_digest) = read_list(request.dir)?;
-    let signer = trust.signer(&list)?;
-    let folder = Folder { dir: request.dir, key: public_key(signer)?, version: Some(request.version) };
-    let (manifest, number, digest) = folder.manifest(request.version)?;
-    trust.check_release(signer, MANIFEST_NAME, &digest.sha256)?;
+    let path = trust.leads_to(&list)?;
+    let folder = Folder { dir: request.dir, key: public_key(list.signing())?, version: request.version };
+    folder.check_list(&list_digest)?;
+    let (manifest, number, digest) = folder.manifest()?;
+    trust.check_revocations(&path, list.signing(), MANIFEST_NAME, &digest.sha256)?;
     if manifest.sequence != number || number < request.min_sequence {
         let wanted = request.min_sequence.max(manifest.sequence);
         return Err(Refusal::WrongSequence { file: MANIFEST_NAME.to_owned(), found: number, wanted });
     }
     folder.check_names(&manifest)?;
-    check_list(&manifest, &list_digest)?;
     for entry in &manifest.files {
         folder.check_entry(entry, manifest.sequence)?;
     }
@@ -215,28 +225,13 @@ pub fn verify(request: &Request<'_>) -> Result<Manifest, Refusal> {
     Ok(manifest)
 }
 
-/// What the user trusts without a signature: a key, or a whole list of keys.
-fn given(path: &Path) -> Result<Trust, Refusal> {
+/// What the user trusts: a key, or a whole list of keys.
+fn trust(path: &Path) -> Result<Trust, Refusal> {
     let bytes = read_small(path).map_err(|e| unreadable(path, e))?;
     if !bytes.starts_with(b"{") {
-        return Ok(Trust::in_key(key_line(path, bytes)?));
+        return Ok(Trust::Key(key_line(path, bytes)?));
     }
-    let list = KeyList::parse(&bytes).map_err(|why| Refusal::BadPublicKey { path: path.to_owned(), why })?;
-    Ok(Trust::in_key(list.signing().to_owned()).with_list(list))
-}
-
-/// What the user trusts, with the list that the user has seen before if there is one.
-fn trust(request: &Request<'_>) -> Result<Trust, Refusal> {
-    let trust = given(request.public_key)?;
-    let Some(path) = request.keys else { return Ok(trust) };
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let dir = path.parent().unwrap_or(Path::new(""));
-    // Before it is verified the list says who must have signed it; who that is has to follow from the user's key.
-    let bytes = read_small(path).map_err(|e| unreadable(path, e))?;
-    let list = KeyList::parse(&bytes).map_err(|why| Refusal::BadKeys { file: KEYS_NAME, why })?;
-    let folder = Folder { dir, key: public_key(trust.signer(&list)?)?, version: None };
-    folder.check_signed(&name, bytes.as_slice())?;
-    Ok(trust.with_list(list))
+    KeyList::parse(&bytes).map(Trust::List).map_err(|why| Refusal::BadPublicKey { path: path.to_owned(), why })
 }
 
 /// The list of keys in a release folder, and the digest of what was read; only its form is checked yet.
@@ -251,33 +246,28 @@ fn read_list(dir: &Path) -> Result<(KeyList, Digest), Refusal> {
     Ok((list, digest))
 }
 
-/// The list that was used is the one that the manifest names.
-fn check_list(manifest: &Manifest, digest: &Digest) -> Result<(), Refusal> {
-    let listed = manifest.files.iter().find(|entry| entry.name == KEYS_NAME && entry.kind == ArtifactKind::KeyList);
-    if listed.is_some_and(|entry| entry.sha256 == digest.sha256) {
-        return Ok(());
-    }
-    let why = format!("it does not list {KEYS_NAME} as it is in the folder");
-    Err(Refusal::BadManifest { file: MANIFEST_NAME, why })
-}
-
 /// A folder whose files one key has signed.
 struct Folder<'a> {
     dir: &'a Path,
     key: PublicKey,
-    /// Version that every file must have, if it is known.
-    version: Option<&'a str>,
+    version: &'a str,
 }
 
 impl Folder<'_> {
+    /// Checks the signature of the list of keys, and that its bytes are those that were read before.
+    fn check_list(&self, read: &Digest) -> Result<(), Refusal> {
+        let (digest, _) = self.check_signed(KEYS_NAME, read_small_in(self.dir, KEYS_NAME)?.as_slice())?;
+        if digest == *read { Ok(()) } else { Err(Refusal::ChangedFile(KEYS_NAME.to_owned())) }
+    }
+
     /// The manifest, the release number of its signature, and its digest.
-    fn manifest(&self, version: &str) -> Result<(Manifest, u64, Digest), Refusal> {
+    fn manifest(&self) -> Result<(Manifest, u64, Digest), Refusal> {
         let bytes = read_small_in(self.dir, MANIFEST_NAME)?;
         let (digest, comment) = self.check_signed(MANIFEST_NAME, bytes.as_slice())?;
         let bad = |why| Refusal::BadManifest { file: MANIFEST_NAME, why };
         let manifest = Manifest::parse(&bytes).map_err(bad)?;
-        if manifest.version != version {
-            return Err(bad(format!("it says version {}, its signature {version}", manifest.version)));
+        if manifest.version != self.version {
+            return Err(bad(format!("it says version {}, its signature {}", manifest.version, self.version)));
         }
         Ok((manifest, comment.sequence, digest))
     }
@@ -361,10 +351,12 @@ impl Folder<'_> {
         if comment.product != PRODUCT {
             return Err(Refusal::WrongProduct { file, found: comment.product.clone() });
         }
-        if let Some(wanted) = self.version
-            && comment.version != wanted
-        {
-            return Err(Refusal::WrongVersion { file, found: comment.version.clone(), wanted: wanted.to_owned() });
+        if comment.version != self.version {
+            return Err(Refusal::WrongVersion {
+                file,
+                found: comment.version.clone(),
+                wanted: self.version.to_owned(),
+            });
         }
         if comment.file != name {
             return Err(Refusal::WrongFile { found: file, signed: comment.file.clone() });

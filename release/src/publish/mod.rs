@@ -288,7 +288,7 @@ impl Verified {
     /// It does not verify, its version is not a semantic one, or a file cannot be read.
     pub fn new(release: &Release<'_>) -> Result<Self, Error> {
         let Release { dir, public_key, version, trees, layout } = *release;
-        let manifest = verify::verify(&Request { dir, public_key, version, min_sequence: 0, keys: None });
+        let manifest = verify::verify(&Request { dir, public_key, version, min_sequence: 0 });
         let manifest = manifest.map_err(Error::NotVerified)?;
         let version = semver::Version::parse(version)
             .map_err(|e| Error::Input { what: format!("version {version}"), why: e.to_string() })?;

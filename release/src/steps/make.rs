@@ -46,7 +46,11 @@ pub(crate) fn keys(site: &Site) -> Result<String> {
     let list = fs::read(site.path(ArtifactKind::KeyList, None))?;
     let list = KeyList::parse(&list).map_err(|why| anyhow!("{KEYS_NAME}: {why}"))?;
     let key = verify::read_key(&site.minisign_public_key())?;
-    ensure!(list.signing() == key, "{KEYS_NAME} says that {} signs releases, cairn.pub is {key}", list.signing());
+    ensure!(
+        list.signing() == key,
+        "{KEYS_NAME} says that {} signs releases, cairn.pub is {key}; take both as one `cairn-release keys` command left them",
+        list.signing()
+    );
     Ok(format!(
         "{} keys, {} of them revoked",
         list.keys().len(),
@@ -418,6 +422,8 @@ pub(crate) fn installer(site: &Site) -> Result<String> {
 }
 
 pub(crate) fn provenance(site: &Site) -> Result<String> {
+    let key = release_key(site)?;
+    signing::check_key(&site.dir(), &key)?;
     let artifact = site.plan.artifact(ArtifactKind::Provenance, None);
     let mut subjects = BTreeMap::new();
     for other in site.plan.artifacts.iter().filter(|other| other.kind != ArtifactKind::Provenance) {
@@ -442,7 +448,7 @@ pub(crate) fn provenance(site: &Site) -> Result<String> {
         materials: serde_json::from_slice(&materials).context("the list of materials is damaged; make it again")?,
         subjects,
     });
-    let envelope = statement.seal(&release_key(site)?)?;
+    let envelope = statement.seal(&key)?;
     files::write_bytes(&site.path_of(artifact), FILE_MODE, &envelope)?;
     Ok(format!("SLSA build level {}", statement.level()))
 }

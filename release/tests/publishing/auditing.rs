@@ -22,16 +22,7 @@ fn site(made: &Made) -> tempfile::TempDir {
 }
 
 fn request<'a>(store: &'a dyn Store, public_key: &'a Path) -> Audit<'a> {
-    Audit {
-        store,
-        layout: Layout::Site,
-        version: None,
-        public_key,
-        min_sequence: 0,
-        keys: None,
-        local: None,
-        time: EPOCH,
-    }
+    Audit { store, layout: Layout::Site, version: None, public_key, min_sequence: 0, local: None, time: EPOCH }
 }
 
 fn audit_folder(site: &Path, maker: &Maker, local: Option<&Path>) -> Result<Audited, Error> {

@@ -6,10 +6,12 @@ use std::process::Command;
 
 use cairn_release::audit::{Audit, Audited, Layout, MIN_VALID_DAYS, audit, use_archives};
 use cairn_release::files::EXECUTABLE_MODE;
+use cairn_release::key_list::KEYS_NAME;
 use cairn_release::manifest::{MANIFEST_NAME, Manifest};
 use cairn_release::publish::{Bucket, Credentials, Error, Folder, State, Store};
 use cairn_release::repository::apt::VALID_DAYS;
 use cairn_release::tarball::{self, Entries, Entry};
+use cairn_release::verify::Refusal;
 
 use crate::fixture::{EPOCH, Made, Maker, VERSION, cairn_release, client, contents, said, write};
 use crate::server::{Reply, Server};
@@ -72,6 +74,18 @@ fn a_workflow_audits_the_repository_that_it_runs_for_unless_a_place_is_named() {
     let asked = server.log().len();
     said(command().arg("--folder").arg(site(&made).path()));
     assert_eq!(server.log().len(), asked, "it looked at the repository, too");
+}
+
+#[test]
+fn a_list_of_keys_is_trusted_as_a_key_is() {
+    let (maker, other) = (Maker::new(), Maker::new());
+    let (made, others) = (maker.usual(), other.usual());
+    let site = site(&made);
+    let store = Folder::new(site.path());
+    let audit_with = |list: &Path| audit(&request(&store, list));
+    assert_eq!(audit_with(&made.dir.join(KEYS_NAME)).unwrap().manifest.version, VERSION);
+    let refusal = audit_with(&others.dir.join(KEYS_NAME)).unwrap_err();
+    assert!(matches!(refusal, Error::NotVerified(Refusal::BadKeys { .. })), "{refusal:?}");
 }
 
 /// Serves a release as GitHub does, under its version and as the newest.

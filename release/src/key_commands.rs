@@ -1,17 +1,14 @@
 //! The commands `keys …`: they keep `keys.json`, and `cairn.pub` beside it, in a folder that releases are made with.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use cairn_release::files::{self, FILE_MODE};
 use cairn_release::key_list::{KEYS_NAME, KeyList, Revocation, SignedRelease};
 use cairn_release::keys::{self, SigningKey};
+use cairn_release::site::MINISIGN_KEY_NAME;
 use cairn_release::verify;
 use clap::{Args, Subcommand};
-
-/// Name of the file with the key that signs releases.
-const SIGNING_KEY_NAME: &str = "cairn.pub";
 
 #[derive(Subcommand)]
 pub(crate) enum Keys {
@@ -90,7 +87,7 @@ pub(crate) fn run(command: Keys) -> Result<()> {
         Keys::Begin(Naming { place, minisign_key, next, dry_run }) => {
             let dir = place.dir()?;
             keys::ensure_new([&*dir.join(KEYS_NAME)])?;
-            let (key, public) = (secret(&minisign_key)?, dir.join(SIGNING_KEY_NAME));
+            let (key, public) = (secret(&minisign_key)?, dir.join(MINISIGN_KEY_NAME));
             ensure!(
                 !public.exists() || verify::read_key(&public)? == key.public_key(),
                 "{} is another key than {}; a key is never overwritten",
@@ -134,9 +131,7 @@ fn secret(path: &Path) -> Result<SigningKey> {
 }
 
 fn read(dir: &Path) -> Result<KeyList> {
-    let path = dir.join(KEYS_NAME);
-    let bytes = fs::read(&path).with_context(|| format!("cannot read {}; `keys begin` makes it", path.display()))?;
-    KeyList::parse(&bytes).map_err(|why| anyhow!("{}: {why}", path.display()))
+    KeyList::read(&dir.join(KEYS_NAME)).context("no list of keys; `keys begin` makes one")
 }
 
 fn signed_release(dir: &Path, key: &str) -> Result<SignedRelease> {
@@ -150,7 +145,7 @@ fn write(dir: &Path, list: &KeyList, dry_run: bool) -> Result<()> {
         files::create_folder(dir)?;
         // The list last: a command that was killed before can be given again.
         let public = minisign::PublicKey::from_base64(list.signing())?.to_box()?;
-        files::write_bytes(&dir.join(SIGNING_KEY_NAME), FILE_MODE, &public.to_bytes())?;
+        files::write_bytes(&dir.join(MINISIGN_KEY_NAME), FILE_MODE, &public.to_bytes())?;
         files::write_bytes(&dir.join(KEYS_NAME), FILE_MODE, list.to_json().as_bytes())?;
     }
     print!("{}", shown(list));

@@ -9,9 +9,11 @@
 //! The list itself is a file of each release, signed as any other. Left out: thresholds, and dates on which keys expire.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::io::Cursor;
+use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use minisign_verify::{PublicKey, Signature};
 use serde::{Deserialize, Serialize};
 
@@ -105,6 +107,16 @@ impl KeyList {
         let checked = list.map_err(|e| e.to_string()).and_then(|list| list.check().map(|()| list));
         // Nobody has signed for the bytes yet: they must not reach a terminal that acts on them, nor fill it.
         checked.map_err(|why| why.chars().filter(|c| is_plain(*c)).take(MAX_REASON_BYTES).collect())
+    }
+
+    /// Reads the list in a file that is ours, such as one in the source tree.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, or as [`KeyList::parse`].
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Self::parse(&bytes).map_err(|why| anyhow!("{}: {why}", path.display()))
     }
 
     /// The list as JSON with a line feed at its end.

@@ -23,7 +23,7 @@ use crate::plan::{Gate, Scope};
 use crate::process;
 use crate::repository::openpgp;
 use crate::run::{self, Report, Step};
-use crate::site::{SecretKeys, Site};
+use crate::site::{MINISIGN_KEY_NAME, OPENPGP_KEY_NAME, SecretKeys, Site};
 use crate::steps::{self, MAKE, SEAL};
 use crate::toolchain::require;
 use crate::verify;
@@ -150,7 +150,7 @@ struct PublicKeys {
 
 impl PublicKeys {
     fn in_folder(folder: &Path) -> Self {
-        Self { minisign: folder.join("cairn.pub"), openpgp: folder.join("cairn.asc") }
+        Self { minisign: folder.join(MINISIGN_KEY_NAME), openpgp: folder.join(OPENPGP_KEY_NAME) }
     }
 }
 

@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use minisign::SignatureBox;
 
 use crate::checksum;
@@ -90,8 +90,7 @@ fn manifest(plan: &Plan, dir: &Path) -> Result<Manifest> {
 ///
 /// It names another one, or cannot be read.
 pub(crate) fn check_key(dir: &Path, key: &SigningKey) -> Result<()> {
-    let bytes = fs::read(dir.join(KEYS_NAME)).with_context(|| format!("cannot read {KEYS_NAME}"))?;
-    let list = KeyList::parse(&bytes).map_err(|why| anyhow!("{KEYS_NAME}: {why}"))?;
+    let list = KeyList::read(&dir.join(KEYS_NAME))?;
     let (listed, given) = (list.signing(), key.public_key());
     ensure!(listed == given, "{KEYS_NAME} says that {listed} signs releases; the secret key given is that of {given}");
     Ok(())

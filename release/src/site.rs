@@ -9,6 +9,12 @@ use crate::plan::{Artifact, ArtifactKind, Plan, Target};
 use crate::sbom::Inventory;
 use crate::toolchain::Toolchain;
 
+/// File name of the minisign public key that signs releases.
+pub const MINISIGN_KEY_NAME: &str = "cairn.pub";
+
+/// File name of the OpenPGP public key, or keys, of packages and repositories.
+pub const OPENPGP_KEY_NAME: &str = "cairn.asc";
+
 /// Name of cargo's target folder.
 const TARGET_DIR: &str = "target";
 
@@ -133,13 +139,13 @@ impl Site {
     /// The minisign public key.
     #[must_use]
     pub fn minisign_public_key(&self) -> PathBuf {
-        self.public_keys().join("cairn.pub")
+        self.public_keys().join(MINISIGN_KEY_NAME)
     }
 
     /// The OpenPGP public key.
     #[must_use]
     pub fn openpgp_public_key(&self) -> PathBuf {
-        self.public_keys().join("cairn.asc")
+        self.public_keys().join(OPENPGP_KEY_NAME)
     }
 
     /// The apt and yum repositories.

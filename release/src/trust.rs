@@ -4,6 +4,7 @@
 //! keys were revoked, and that a release's list which does not go on from it is somebody else's.
 
 use crate::key_list::{KEYS_NAME, KeyList, ReleaseKey, Revocation};
+use crate::manifest::MANIFEST_NAME;
 use crate::verify::Refusal;
 
 /// What the user brings.
@@ -36,18 +37,12 @@ impl Trust {
         path.ok_or_else(|| Refusal::UnknownKey(KEYS_NAME.to_owned()))
     }
 
-    /// Holds a release, whose list is verified, to what is known of the keys that lead to it.
+    /// Holds a release, whose list is verified, to what is known of the keys that lead to it; `sha256` is that of its manifest.
     ///
     /// # Errors
     ///
     /// One of them is revoked, and the release is none of those that it signed rightly.
-    pub(crate) fn check_revocations(
-        &self,
-        path: &[&ReleaseKey],
-        signer: &str,
-        manifest: &str,
-        sha256: &str,
-    ) -> Result<(), Refusal> {
+    pub(crate) fn check_revocations(&self, path: &[&ReleaseKey], signer: &str, sha256: &str) -> Result<(), Refusal> {
         if let Some((key, revocation)) = path.iter().find_map(|key| Some((key, key.revoked.as_ref()?))) {
             let what_follows =
                 "what it leads to is not trusted; get the new key, or its list, from a source that you trust";
@@ -57,7 +52,7 @@ impl Trust {
         match known.revocation(signer) {
             Some(revocation) if !revocation.releases.iter().any(|release| release.sha256 == sha256) => {
                 let what_follows = "this is none of the releases that it signed rightly; do not use it";
-                Err(refusal(manifest, signer, revocation, what_follows))
+                Err(refusal(MANIFEST_NAME, signer, revocation, what_follows))
             }
             _ => Ok(()),
         }
@@ -65,6 +60,6 @@ impl Trust {
 }
 
 fn refusal(file: &str, key: &str, revocation: &Revocation, what_follows: &'static str) -> Refusal {
-    let Revocation { day, reason, .. } = revocation.clone();
+    let (day, reason) = (revocation.day.clone(), revocation.reason.clone());
     Refusal::RevokedKey { file: file.to_owned(), key: key.to_owned(), day, reason, what_follows }
 }

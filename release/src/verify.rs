@@ -13,7 +13,7 @@ use minisign_verify::{Error as MinisignError, PublicKey, Signature};
 
 use crate::checksum;
 use crate::comment::TrustedComment;
-use crate::digest::{Digest, digest_with};
+use crate::digest::{Digest, digest_bytes, digest_with};
 use crate::files;
 use crate::key_list::{KEYS_NAME, KeyList};
 use crate::manifest::{Entry, MANIFEST_NAME, Manifest, SUMS_NAME};
@@ -206,12 +206,12 @@ pub fn manifest_signed_by(dir: &Path, key: &str) -> Result<(Manifest, Digest), R
 /// The first thing that is not as it should be.
 pub fn verify(request: &Request<'_>) -> Result<Manifest, Refusal> {
     let trust = trust(request.public_key)?;
-    let (list, list_digest) = read_list(request.dir)?;
+    let (list, list_bytes) = read_list(request.dir)?;
     let path = trust.leads_to(&list)?;
     let folder = Folder { dir: request.dir, key: public_key(list.signing())?, version: request.version };
-    folder.check_list(&list_digest)?;
+    folder.check_signed(KEYS_NAME, list_bytes.as_slice())?;
     let (manifest, number, digest) = folder.manifest()?;
-    trust.check_revocations(&path, list.signing(), MANIFEST_NAME, &digest.sha256)?;
+    trust.check_revocations(&path, list.signing(), &digest.sha256)?;
     if manifest.sequence != number || number < request.min_sequence {
         let wanted = request.min_sequence.max(manifest.sequence);
         return Err(Refusal::WrongSequence { file: MANIFEST_NAME.to_owned(), found: number, wanted });
@@ -234,16 +234,16 @@ fn trust(path: &Path) -> Result<Trust, Refusal> {
     KeyList::parse(&bytes).map(Trust::List).map_err(|why| Refusal::BadPublicKey { path: path.to_owned(), why })
 }
 
-/// The list of keys in a release folder, and the digest of what was read; only its form is checked yet.
-fn read_list(dir: &Path) -> Result<(KeyList, Digest), Refusal> {
+/// The list of keys in a release folder, and what was read; only its form is checked yet.
+fn read_list(dir: &Path) -> Result<(KeyList, Vec<u8>), Refusal> {
     let bytes = read_small_in(dir, KEYS_NAME)?;
-    let digest = digest_with(bytes.as_slice(), |_| {}).map_err(|e| unreadable(&dir.join(KEYS_NAME), e))?;
+    let sha256 = digest_bytes(&bytes).sha256;
     let signed: Result<TrustedComment, _> = signature(dir, KEYS_NAME)?.trusted_comment().parse();
-    if signed.is_ok_and(|comment| comment.file == KEYS_NAME && comment.sha256 != digest.sha256) {
+    if signed.is_ok_and(|comment| comment.file == KEYS_NAME && comment.sha256 != sha256) {
         return Err(Refusal::ChangedFile(KEYS_NAME.to_owned()));
     }
     let list = KeyList::parse(&bytes).map_err(|why| Refusal::BadKeys { file: KEYS_NAME, why })?;
-    Ok((list, digest))
+    Ok((list, bytes))
 }
 
 /// A folder whose files one key has signed.
@@ -254,12 +254,6 @@ struct Folder<'a> {
 }
 
 impl Folder<'_> {
-    /// Checks the signature of the list of keys, and that its bytes are those that were read before.
-    fn check_list(&self, read: &Digest) -> Result<(), Refusal> {
-        let (digest, _) = self.check_signed(KEYS_NAME, read_small_in(self.dir, KEYS_NAME)?.as_slice())?;
-        if digest == *read { Ok(()) } else { Err(Refusal::ChangedFile(KEYS_NAME.to_owned())) }
-    }
-
     /// The manifest, the release number of its signature, and its digest.
     fn manifest(&self) -> Result<(Manifest, u64, Digest), Refusal> {
         let bytes = read_small_in(self.dir, MANIFEST_NAME)?;

@@ -78,7 +78,7 @@ pub(super) fn change_keys(site: &Site) -> Result<String> {
 
     let scratch = tempfile::tempdir()?;
     let (thief, news) = (SigningKey::read(&secret.minisign, None)?, scratch.path().join("news"));
-    let list = KeyList::parse(&fs::read(published.join(KEYS_NAME))?).map_err(anyhow::Error::msg)?;
+    let list = KeyList::read(&published.join(KEYS_NAME))?;
     let stolen = Revocation { day: "2000-01-01".to_owned(), reason: "stolen".to_owned(), releases: Vec::new() };
     fs::write(&news, list.revoke(&thief.public_key(), stolen)?.to_json())?;
     verify(&published, &news).context("for a user who knows of the revocation")?;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::archive::{self, Parts};
 use crate::compile::{self, Build, Circumstances};
@@ -43,8 +43,7 @@ pub(crate) fn keys(site: &Site) -> Result<String> {
         let bytes = fs::read(&from).with_context(|| no_public_key(&from))?;
         files::write_bytes(&to, FILE_MODE, &bytes)?;
     }
-    let list = fs::read(site.path(ArtifactKind::KeyList, None))?;
-    let list = KeyList::parse(&list).map_err(|why| anyhow!("{KEYS_NAME}: {why}"))?;
+    let list = KeyList::read(&site.path(ArtifactKind::KeyList, None))?;
     let key = verify::read_key(&site.minisign_public_key())?;
     ensure!(
         list.signing() == key,
